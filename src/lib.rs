@@ -1,0 +1,2 @@
+//! Placeholder for the map.
+pub mod error;
