@@ -1,2 +1,10 @@
 //! Placeholder for the map.
+pub mod auth;
+pub mod chat;
+pub mod dialect;
+pub mod envelope;
 pub mod error;
+pub mod families;
+pub mod routes;
+pub mod sse;
+pub mod upstream_error;

@@ -1,0 +1,241 @@
+//! OpenAI's chat completions and embeddings: errors, the list of models, and a reader of replies that pass through.
+//!
+//! The upstream here is Azure OpenAI behind AI Core (dossier 5a), the same grammar as the client's. So a reply is not
+//! decoded: its bytes go on as they are, but for `model` (Azure says a dated name such as `gpt-4o-2024-08-06`; clients get
+//! back the name they asked for), the leading event without choices, and the usage event where nobody asked for it.
+
+use memchr::memmem;
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use crate::chat::Usage;
+use crate::envelope::quoted;
+use crate::error::{Error, Kind};
+use crate::{sse, upstream_error};
+
+/// `{"error":{"message","type","param","code"}}`.
+pub fn error_body(error: &Error) -> String {
+    let kind = match error.kind() {
+        Kind::InvalidRequest | Kind::Authentication | Kind::NotFound | Kind::TooLarge => {
+            "invalid_request_error"
+        }
+        Kind::Permission => "permission_error",
+        Kind::RateLimit => "rate_limit_error",
+        Kind::Overloaded | Kind::Timeout | Kind::Server => "server_error",
+    };
+    json!({
+        "error": {
+            "message": error.to_string(),
+            "type": kind,
+            "param": error.param(),
+            "code": error.code(),
+        }
+    })
+    .to_string()
+}
+
+/// `GET /v1/models`.
+pub fn model_list(names: &[(&str, &str)]) -> String {
+    let data: Vec<_> = names.iter().map(|(name, owner)| model_json(name, owner)).collect();
+    json!({"object": "list", "data": data}).to_string()
+}
+
+/// `GET /v1/models/{id}`.
+pub fn model(name: &str, owner: &str) -> String {
+    model_json(name, owner).to_string()
+}
+
+/// AI Core does not say since when a model exists, so `created` is 0.
+fn model_json(name: &str, owner: &str) -> serde_json::Value {
+    json!({"id": name, "object": "model", "created": 0, "owned_by": owner})
+}
+
+/// A complete reply: its bytes with the client's model name, and its usage. Works for embeddings as well.
+/// A reply that is not understood goes on unchanged.
+pub fn pass_reply(body: Vec<u8>, model: &str) -> (Vec<u8>, Option<Usage>) {
+    #[derive(Deserialize)]
+    struct Reply<'a> {
+        #[serde(borrow)]
+        model: Option<&'a RawValue>,
+        usage: Option<WireUsage>,
+    }
+    let Ok(reply) = serde_json::from_slice::<Reply>(&body) else { return (body, None) };
+    let usage = reply.usage.map(Usage::from);
+    let Some(raw) = reply.model else { return (body, usage) };
+    let start = raw.get().as_ptr() as usize - body.as_ptr() as usize;
+    let end = start + raw.get().len();
+    let name = quoted(model);
+    let mut out = Vec::with_capacity(body.len() + name.len());
+    out.extend_from_slice(&body[..start]);
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(&body[end..]);
+    (out, usage)
+}
+
+/// What a frame of a stream that passes through was.
+#[derive(Debug, PartialEq)]
+pub enum Passed {
+    /// Nothing for the client.
+    Nothing,
+    /// Appended to the output.
+    Content,
+    /// `[DONE]`, appended to the output.
+    Done,
+    /// The upstream failed.
+    Failed(Error),
+}
+
+/// A stream that passes through. One frame in, at most one out; reads usage and whether the reply is complete.
+#[derive(Debug)]
+pub struct PassStream {
+    model_json: String,
+    wants_usage: bool,
+    has_finish_reason: bool,
+    usage: Option<Usage>,
+}
+
+impl PassStream {
+    /// `model` is the name the client used; `wants_usage` whether it asked for the usage event.
+    pub fn new(model: &str, wants_usage: bool) -> PassStream {
+        PassStream { model_json: quoted(model), wants_usage, has_finish_reason: false, usage: None }
+    }
+
+    pub fn usage(&self) -> Option<Usage> {
+        self.usage
+    }
+
+    /// One frame of the upstream; what the client gets is appended to `out`.
+    pub fn frame(&mut self, frame: &sse::Frame<'_>, out: &mut Vec<u8>) -> Passed {
+        let data = frame.data.trim_ascii();
+        if data == b"[DONE]" {
+            sse::write_data(out, b"[DONE]");
+            return Passed::Done;
+        }
+        // Nearly all frames: a choice, and no usage in it. Every quote inside a JSON string is escaped, so these byte
+        // strings can only be keys.
+        if memmem::find(data, br#""choices":[{"#).is_some()
+            && memmem::find(data, br#""usage":{"#).is_none()
+        {
+            self.has_finish_reason |= memmem::find(data, br#""finish_reason":""#).is_some();
+            self.write(data, out);
+            return Passed::Content;
+        }
+        self.unusual_frame(frame, data, out)
+    }
+
+    /// The upstream's stream is over, and `[DONE]` had not come.
+    pub fn finish(&mut self, out: &mut Vec<u8>) -> Passed {
+        if self.has_finish_reason {
+            sse::write_data(out, b"[DONE]");
+            return Passed::Done;
+        }
+        Passed::Failed(Error::BadReply {
+            what: "SAP AI Core's stream ended before the reply was complete.".into(),
+        })
+    }
+
+    /// Usage, prompt filter results, comments, errors, and spacing that the fast path does not expect.
+    fn unusual_frame(&mut self, frame: &sse::Frame<'_>, data: &[u8], out: &mut Vec<u8>) -> Passed {
+        #[derive(Deserialize)]
+        struct Chunk {
+            choices: Option<Vec<Choice>>,
+            usage: Option<WireUsage>,
+        }
+        #[derive(Deserialize)]
+        struct Choice {
+            finish_reason: Option<String>,
+        }
+        let data = if data.is_empty() { without_comments(frame.raw) } else { data };
+        if data.is_empty() {
+            return Passed::Nothing;
+        }
+        if let Some(error) = upstream_error::from_event(data) {
+            return Passed::Failed(error);
+        }
+        let Ok(chunk) = serde_json::from_slice::<Chunk>(data) else {
+            return Passed::Failed(Error::BadReply {
+                what: "SAP AI Core sent an event that is not a chat completion chunk.".into(),
+            });
+        };
+        if let Some(usage) = chunk.usage {
+            self.usage = Some(usage.into());
+        }
+        let choices = chunk.choices.unwrap_or_default();
+        self.has_finish_reason |= choices.iter().any(|c| c.finish_reason.is_some());
+        // Without choices it is the usage event, or Azure's prompt filter results, on which SDKs that read choices[0] fail.
+        if choices.is_empty() && !(self.wants_usage && self.usage.is_some()) {
+            return Passed::Nothing;
+        }
+        self.write(data, out);
+        Passed::Content
+    }
+
+    /// The frame, with the client's model name.
+    fn write(&self, data: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(b"data: ");
+        match string_value(data, br#""model":"#) {
+            Some(range) => {
+                out.extend_from_slice(&data[..range.start]);
+                out.extend_from_slice(self.model_json.as_bytes());
+                out.extend_from_slice(&data[range.end..]);
+            }
+            None => out.extend_from_slice(data),
+        }
+        out.extend_from_slice(b"\n\n");
+    }
+}
+
+/// Where the string after `key` lies, its quotes included, where `key` occurs just once.
+fn string_value(data: &[u8], key: &[u8]) -> Option<std::ops::Range<usize>> {
+    let mut found = memmem::find_iter(data, key);
+    let mut start = found.next()? + key.len();
+    if found.next().is_some() {
+        return None;
+    }
+    while data.get(start) == Some(&b' ') {
+        start += 1;
+    }
+    let inner = data.get(start..)?.strip_prefix(b"\"")?;
+    let length = memchr::memchr2(b'"', b'\\', inner)?;
+    (inner[length] == b'"').then(|| start..start + length + 2)
+}
+
+/// A frame that has no `data:` line may be a bare JSON body; a comment is nothing.
+fn without_comments(raw: &[u8]) -> &[u8] {
+    let is_field = |line: &[u8]| {
+        [&b":"[..], b"event", b"id", b"retry"].iter().any(|name| line.starts_with(name))
+    };
+    if raw.split(|b| *b == b'\n').all(is_field) { b"" } else { raw }
+}
+
+#[derive(Deserialize)]
+struct WireUsage {
+    #[serde(default)]
+    prompt_tokens: u64,
+    #[serde(default)]
+    completion_tokens: u64,
+    prompt_tokens_details: Option<PromptDetails>,
+    completion_tokens_details: Option<CompletionDetails>,
+}
+
+#[derive(Deserialize)]
+struct PromptDetails {
+    cached_tokens: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct CompletionDetails {
+    reasoning_tokens: Option<u64>,
+}
+
+impl From<WireUsage> for Usage {
+    fn from(wire: WireUsage) -> Usage {
+        Usage {
+            input: wire.prompt_tokens,
+            cached: wire.prompt_tokens_details.and_then(|d| d.cached_tokens).unwrap_or(0),
+            output: wire.completion_tokens,
+            reasoning: wire.completion_tokens_details.and_then(|d| d.reasoning_tokens).unwrap_or(0),
+        }
+    }
+}

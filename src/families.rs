@@ -1,0 +1,231 @@
+//! How each family of models is served by AI Core: under which path, and what its deployments want changed in a request.
+//!
+//! The family is told from the model's name (dossier 4.4: recorded deployments carry no executable id), or from `families`
+//! in the configuration. Rules go by family and version, so that next month's model works without a release.
+
+use crate::envelope::Envelope;
+use crate::error::Error;
+
+/// Models that AI Core serves the same way.
+#[derive(Debug)]
+pub struct Family {
+    /// The word for `families` in the configuration.
+    pub name: &'static str,
+    /// How names of such models begin.
+    prefixes: &'static [&'static str],
+    /// `owned_by` in lists of models.
+    pub owner: &'static str,
+    /// How it is served; `None` where it is not yet.
+    pub service: Option<Service>,
+}
+
+/// A family that is served.
+#[derive(Debug)]
+pub struct Service {
+    /// What follows the deployment URL; `{}` stands for the api-version.
+    pub chat_path: &'static str,
+    pub embeddings_path: &'static str,
+    /// Changes what AI Core would refuse; gives the names of the fields it had to drop.
+    pub adapt_chat: fn(&mut Envelope, &str) -> Result<Vec<&'static str>, Error>,
+}
+
+#[rustfmt::skip]
+pub const TABLE: &[Family] = &[
+    Family { name: "openai",        owner: "openai",        prefixes: &["gpt-", "chatgpt-", "o1", "o3", "o4", "text-embedding-"], service: Some(AZURE) },
+    Family { name: "claude",        owner: "anthropic",     prefixes: &["anthropic--", "claude-"],                                service: None },
+    Family { name: "gemini",        owner: "google",        prefixes: &["gemini-"],                                               service: None },
+    Family { name: "nova",          owner: "amazon",        prefixes: &["amazon--nova"],                                          service: None },
+    Family { name: "titan",         owner: "amazon",        prefixes: &["amazon--titan"],                                         service: None },
+    Family { name: "open",          owner: "open",          prefixes: &["mistralai--", "meta--", "ibm--", "deepseek-ai--", "qwen", "nvidia--", "alephalpha-"], service: None },
+    Family { name: "perplexity",    owner: "perplexity",    prefixes: &["sonar"],                                                 service: None },
+    Family { name: "cohere",        owner: "cohere",        prefixes: &["cohere--", "cohere-"],                                   service: None },
+    Family { name: "orchestration", owner: "sap",           prefixes: &[],                                                        service: None },
+];
+
+const AZURE: Service = Service {
+    chat_path: "/chat/completions?api-version={}",
+    embeddings_path: "/embeddings?api-version={}",
+    adapt_chat: adapt_azure_chat,
+};
+
+/// The family that a model's name tells. A name that tells nothing is taken for an OpenAI model: most own names are
+/// given to GPT deployments, and `families` corrects the rest.
+pub fn of_model(name: &str) -> &'static Family {
+    let told = TABLE.iter().find(|f| f.prefixes.iter().any(|p| name.starts_with(p)));
+    told.unwrap_or(&TABLE[0])
+}
+
+/// The family of this name.
+pub fn by_name(name: &str) -> Option<&'static Family> {
+    TABLE.iter().find(|f| f.name == name)
+}
+
+/// The names for `families`, for error messages.
+pub fn names() -> String {
+    TABLE.iter().map(|f| f.name).collect::<Vec<_>>().join(", ")
+}
+
+/// Azure OpenAI behind AI Core (dossier 5a). `model` stays: it is ignored there. `stream_options` is the relay's.
+///
+/// The dossier leaves open whether gpt-5 takes `max_tokens` (one sample of SAP's documentation shows it, every client
+/// renames it): renamed, since both names are never wrong for a reasoning model under the new one.
+fn adapt_azure_chat(body: &mut Envelope, model: &str) -> Result<Vec<&'static str>, Error> {
+    let mut dropped = vec![];
+    let reasoning = Reasoning::of(model);
+    if body.has("max_completion_tokens") {
+        // Both are given by some clients; OpenAI refuses that, the newer name is what is meant.
+        body.remove("max_tokens");
+    } else if reasoning.is_on() {
+        body.rename("max_tokens", "max_completion_tokens");
+    }
+    // gpt-5.1 and later take sampling parameters while they do not reason (inferred in the dossier: vendor's rule).
+    let is_thinking =
+        !(reasoning.is_from((5, 1)) && body.raw("reasoning_effort") == Some("\"none\""));
+    if reasoning.is_on() && is_thinking {
+        dropped.extend(SAMPLING.iter().copied().filter(|key| body.remove(key)));
+    }
+    // gpt-5.5 refuses tools together with an effort on this path (dossier 5a, one probe).
+    if reasoning.is_from((5, 5)) && body.has("tools") && body.remove("reasoning_effort") {
+        dropped.push("reasoning_effort");
+    }
+    Ok(dropped)
+}
+
+/// What reasoning models refuse, or take only at its default.
+const SAMPLING: &[&str] =
+    &["temperature", "top_p", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs"];
+
+/// Whether a name means one of OpenAI's reasoning models, and of which version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reasoning {
+    No,
+    /// `o1`, `o3-mini`, `o4-mini`, …
+    O,
+    /// `gpt-5`, `gpt-5.5-mini`, `gpt-6`, …
+    Gpt(u32, u32),
+}
+
+impl Reasoning {
+    fn of(model: &str) -> Reasoning {
+        let o_series = model.strip_prefix('o').and_then(|rest| rest.chars().next());
+        if o_series.is_some_and(|c| c.is_ascii_digit()) {
+            return Reasoning::O;
+        }
+        let Some(rest) = model.strip_prefix("gpt-") else { return Reasoning::No };
+        let version = rest.split('-').next().unwrap_or(rest);
+        let (major, minor) = version.split_once('.').unwrap_or((version, "0"));
+        match (major.parse(), minor.parse()) {
+            // gpt-35 is 3.5 in Azure's spelling; gpt-5-chat is the one that does not reason.
+            (Ok(major), Ok(minor)) if (5..30).contains(&major) && !rest.contains("-chat") => {
+                Reasoning::Gpt(major, minor)
+            }
+            _ => Reasoning::No,
+        }
+    }
+
+    fn is_on(self) -> bool {
+        self != Reasoning::No
+    }
+
+    fn is_from(self, version: (u32, u32)) -> bool {
+        matches!(self, Reasoning::Gpt(major, minor) if (major, minor) >= version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_tells_the_family() {
+        let table = [
+            ("gpt-4o", "openai"),
+            ("o3-mini", "openai"),
+            ("text-embedding-3-small", "openai"),
+            ("anthropic--claude-4.5-sonnet", "claude"),
+            ("gemini-2.5-pro", "gemini"),
+            ("amazon--nova-pro", "nova"),
+            ("amazon--titan-embed-text", "titan"),
+            ("mistralai--mistral-large-instruct", "open"),
+            ("sonar-pro", "perplexity"),
+            ("cohere--command-a-reasoning", "cohere"),
+            ("our-own-name", "openai"),
+        ];
+        for (model, family) in table {
+            assert_eq!(of_model(model).name, family, "{model}");
+        }
+    }
+
+    #[test]
+    fn versions_are_read_from_names() {
+        let table = [
+            ("gpt-4o", Reasoning::No),
+            ("gpt-4.1-mini", Reasoning::No),
+            ("gpt-35-turbo", Reasoning::No),
+            ("gpt-5", Reasoning::Gpt(5, 0)),
+            ("gpt-5-chat", Reasoning::No),
+            ("gpt-5.6-terra", Reasoning::Gpt(5, 6)),
+            ("gpt-6.1", Reasoning::Gpt(6, 1)),
+            ("o1", Reasoning::O),
+            ("o4-mini", Reasoning::O),
+            ("omni", Reasoning::No),
+        ];
+        for (model, expected) in table {
+            assert_eq!(Reasoning::of(model), expected, "{model}");
+        }
+    }
+
+    #[test]
+    fn azure_gets_what_it_takes() {
+        let table: &[(&str, &str, &str, &[&str])] = &[
+            (
+                "gpt-4o",
+                r#"{"max_tokens":5,"temperature":0.1}"#,
+                r#"{"max_tokens":5,"temperature":0.1}"#,
+                &[],
+            ),
+            (
+                "gpt-4o",
+                r#"{"max_tokens":5,"max_completion_tokens":6}"#,
+                r#"{"max_completion_tokens":6}"#,
+                &[],
+            ),
+            (
+                "gpt-5",
+                r#"{"max_tokens":5,"temperature":0.1,"seed":1}"#,
+                r#"{"max_completion_tokens":5,"seed":1}"#,
+                &["temperature"],
+            ),
+            (
+                "gpt-5",
+                r#"{"reasoning_effort":"none","top_p":0.5}"#,
+                r#"{"reasoning_effort":"none"}"#,
+                &["top_p"],
+            ),
+            (
+                "gpt-5.1",
+                r#"{"reasoning_effort":"none","top_p":0.5}"#,
+                r#"{"reasoning_effort":"none","top_p":0.5}"#,
+                &[],
+            ),
+            (
+                "gpt-5.4",
+                r#"{"reasoning_effort":"low","tools":[]}"#,
+                r#"{"reasoning_effort":"low","tools":[]}"#,
+                &[],
+            ),
+            (
+                "gpt-5.5",
+                r#"{"reasoning_effort":"low","tools":[]}"#,
+                r#"{"tools":[]}"#,
+                &["reasoning_effort"],
+            ),
+            ("o3-mini", r#"{"logprobs":true}"#, r#"{}"#, &["logprobs"]),
+        ];
+        for (model, body, expected, dropped) in table {
+            let mut envelope = Envelope::parse(body.as_bytes().to_vec()).unwrap();
+            assert_eq!(adapt_azure_chat(&mut envelope, model).unwrap(), *dropped, "{model} {body}");
+            assert_eq!(String::from_utf8_lossy(&envelope.to_bytes()), *expected, "{model}");
+        }
+    }
+}

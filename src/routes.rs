@@ -1,0 +1,170 @@
+//! Which method and path is which action, and in which dialect its answers are. One table; a new API is a row.
+
+use crate::dialect::Dialect;
+use crate::error::Error;
+
+/// What a request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    ChatCompletions,
+    Embeddings,
+    Models,
+    Model,
+    Health,
+    Ready,
+    /// A CORS preflight, on any path.
+    Preflight,
+}
+
+/// A request's path, understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    pub action: Action,
+    pub dialect: Dialect,
+    /// The part of the path that stands for `{}`: a model's name.
+    pub name: Option<String>,
+}
+
+struct Row {
+    method: &'static str,
+    path: &'static str,
+    action: Action,
+}
+
+#[rustfmt::skip]
+const TABLE: &[Row] = &[
+    Row { method: "POST", path: "/chat/completions",                action: Action::ChatCompletions },
+    Row { method: "POST", path: "/deployments/{}/chat/completions", action: Action::ChatCompletions },
+    Row { method: "POST", path: "/embeddings",                      action: Action::Embeddings },
+    Row { method: "POST", path: "/deployments/{}/embeddings",       action: Action::Embeddings },
+    Row { method: "GET",  path: "/models",                          action: Action::Models },
+    Row { method: "GET",  path: "/models/{}",                       action: Action::Model },
+    Row { method: "GET",  path: "/health",                          action: Action::Health },
+    Row { method: "GET",  path: "/ready",                           action: Action::Ready },
+];
+
+/// Base paths that people configure, longest first; each path of the table is found under all of them.
+const PREFIXES: &[&str] = &["/openai/v1", "/anthropic/v1", "/openai", "/anthropic", "/v1", ""];
+
+/// Understands `method` and `target` (path and query). 404 or 405 otherwise.
+pub fn route(method: &str, target: &str) -> Result<Route, Error> {
+    let path = path_of(target);
+    if method == "OPTIONS" {
+        return Ok(Route { action: Action::Preflight, dialect: dialect_of(target), name: None });
+    }
+    let mut allow: Option<&'static str> = None;
+    for rest in PREFIXES.iter().filter_map(|prefix| path.strip_prefix(prefix)) {
+        for row in TABLE {
+            let Some(name) = matches(row.path, rest) else { continue };
+            if row.method == method || (row.method == "GET" && method == "HEAD") {
+                return Ok(Route { action: row.action, dialect: dialect_of(target), name });
+            }
+            allow = Some(if row.method == "GET" { "GET, HEAD, OPTIONS" } else { "POST, OPTIONS" });
+        }
+    }
+    Err(match allow {
+        Some(allow) => Error::WrongMethod { allow },
+        None => Error::NoSuchRoute { path: path.chars().take(200).collect() },
+    })
+}
+
+/// The dialect of the API that a path belongs to or is nearest to.
+pub fn dialect_of(target: &str) -> Dialect {
+    let path = path_of(target);
+    if path.starts_with("/anthropic") || path.contains("/messages") {
+        Dialect::Anthropic
+    } else {
+        Dialect::OpenAi
+    }
+}
+
+/// The target without query, fragment and trailing slash.
+fn path_of(target: &str) -> &str {
+    let end = target.find(['?', '#']).unwrap_or(target.len());
+    target[..end].trim_end_matches('/')
+}
+
+/// `Some` where `path` is `pattern`, with what stands for its `{}`.
+fn matches(pattern: &str, path: &str) -> Option<Option<String>> {
+    match pattern.split_once("{}") {
+        None => (pattern == path).then_some(None),
+        Some((before, after)) => {
+            let name = path.strip_prefix(before)?.strip_suffix(after)?;
+            let is_one = !name.is_empty() && (after.is_empty() || !name.contains('/'));
+            is_one.then(|| Some(percent_decoded(name)))
+        }
+    }
+}
+
+/// `%5B` → `[`. What is no valid escape stays.
+fn percent_decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut i = 0;
+    while i < bytes.len() {
+        let escaped = (bytes[i] == b'%')
+            .then(|| bytes.get(i + 1..i + 3))
+            .flatten()
+            .and_then(|hex| std::str::from_utf8(hex).ok())
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        out.push(escaped.unwrap_or(bytes[i]));
+        i += if escaped.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_and_methods() {
+        use Action::*;
+        let found: &[(&str, &str, Action, Option<&str>)] = &[
+            ("POST", "/v1/chat/completions", ChatCompletions, None),
+            ("POST", "/chat/completions/", ChatCompletions, None),
+            ("POST", "/v1/chat/completions?beta=true", ChatCompletions, None),
+            ("POST", "/openai/v1/chat/completions", ChatCompletions, None),
+            (
+                "POST",
+                "/openai/deployments/gpt-4o/chat/completions?api-version=x",
+                ChatCompletions,
+                Some("gpt-4o"),
+            ),
+            ("POST", "/openai/deployments/a%5Bb%5D%/embeddings", Embeddings, Some("a[b]%")),
+            ("GET", "/v1/models", Models, None),
+            ("HEAD", "/models/", Models, None),
+            ("GET", "/anthropic/v1/models", Models, None),
+            ("GET", "/v1/models/org/name", Model, Some("org/name")),
+            ("GET", "/health", Health, None),
+            ("HEAD", "/ready/?x", Ready, None),
+            ("OPTIONS", "/whatever", Preflight, None),
+            ("OPTIONS", "*", Preflight, None),
+        ];
+        for (method, target, action, name) in found {
+            let route = route(method, target).unwrap_or_else(|e| panic!("{method} {target}: {e}"));
+            assert_eq!((route.action, route.name.as_deref()), (*action, *name), "{target}");
+        }
+        let not: &[(&str, &str, u16, Option<&str>)] = &[
+            ("GET", "/v1/chat/completions", 405, Some("POST, OPTIONS")),
+            ("POST", "/v1/models", 405, Some("GET, HEAD, OPTIONS")),
+            ("DELETE", "/health", 405, Some("GET, HEAD, OPTIONS")),
+            ("GET", "/", 404, None),
+            ("GET", "/v1", 404, None),
+            ("POST", "/openai/deployments//embeddings", 404, None),
+            ("POST", "/openai/deployments/a/b/embeddings", 404, None),
+            ("GET", "/v2/models", 404, None),
+        ];
+        for (method, target, status, allow) in not {
+            let error = route(method, target).unwrap_err();
+            assert_eq!((error.status(), error.allow()), (*status, *allow), "{method} {target}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_api_speaks() {
+        assert_eq!(dialect_of("/v1/messages?beta=true"), Dialect::Anthropic);
+        assert_eq!(dialect_of("/anthropic/v1/x"), Dialect::Anthropic);
+        assert_eq!(dialect_of("/nonsense"), Dialect::OpenAi);
+    }
+}

@@ -1,0 +1,157 @@
+//! Server-sent events: bytes cut anywhere → frames, frame → bytes.
+//!
+//! A frame is one message: its lines up to an empty one. Tolerated, because AI Core sends or may send them: LF and CRLF,
+//! any run of empty lines, comments, `data:` without the space, several `data:` lines, a last frame without its empty line
+//! (dossier 5a, 9.40; pitfalls 51).
+
+use std::borrow::Cow;
+
+/// Collects chunks and gives whole frames.
+#[derive(Debug, Default)]
+pub struct Frames {
+    bytes: Vec<u8>,
+    /// Where the current frame begins.
+    start: usize,
+    /// Where the current line begins; everything before is known to hold no frame's end.
+    line: usize,
+    ended: bool,
+}
+
+/// One message of a stream.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// The `event:` line.
+    pub event: Option<&'a [u8]>,
+    /// The `data:` lines, joined by LF.
+    pub data: Cow<'a, [u8]>,
+    /// The frame as it came, without its empty line: for bodies that are no events at all.
+    pub raw: &'a [u8],
+}
+
+impl Frames {
+    pub fn push(&mut self, chunk: &[u8]) {
+        if self.start > 0 {
+            self.bytes.drain(..self.start);
+            self.line -= self.start;
+            self.start = 0;
+        }
+        self.bytes.extend_from_slice(chunk);
+    }
+
+    /// The bytes were the last: what is left without an empty line is a frame too.
+    pub fn finish(&mut self) {
+        self.ended = true;
+    }
+
+    /// Bytes kept because their frame is not whole.
+    pub fn pending(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    /// The next whole frame that is not empty.
+    pub fn next(&mut self) -> Option<Frame<'_>> {
+        loop {
+            let end = match memchr::memchr(b'\n', &self.bytes[self.line..]) {
+                Some(n) => self.line + n,
+                None if self.ended && self.start < self.bytes.len() => {
+                    let raw = self.start..self.bytes.len();
+                    self.start = raw.end;
+                    self.line = raw.end;
+                    return Some(frame(&self.bytes[raw]));
+                }
+                None => return None,
+            };
+            let is_empty = without_cr(&self.bytes[self.line..end]).is_empty();
+            let raw = self.start..self.line;
+            self.line = end + 1;
+            if is_empty {
+                self.start = end + 1;
+                if !raw.is_empty() {
+                    return Some(frame(&self.bytes[raw]));
+                }
+            }
+        }
+    }
+}
+
+/// Appends a frame with this data. The data holds no line end: JSON of one line.
+pub fn write_data(out: &mut Vec<u8>, data: &[u8]) {
+    out.extend_from_slice(b"data: ");
+    out.extend_from_slice(data);
+    out.extend_from_slice(b"\n\n");
+}
+
+/// A comment: keeps a connection alive and means nothing.
+pub const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
+
+fn frame(raw: &[u8]) -> Frame<'_> {
+    let mut event = None;
+    let mut data: Option<Cow<'_, [u8]>> = None;
+    for line in raw.split(|b| *b == b'\n').map(without_cr) {
+        if let Some(value) = field(line, b"data") {
+            match &mut data {
+                None => data = Some(Cow::Borrowed(value)),
+                Some(lines) => {
+                    let lines = lines.to_mut();
+                    lines.push(b'\n');
+                    lines.extend_from_slice(value);
+                }
+            }
+        } else if let Some(value) = field(line, b"event") {
+            event = Some(value);
+        }
+    }
+    Frame { event, data: data.unwrap_or(Cow::Borrowed(b"")), raw: raw.trim_ascii_end() }
+}
+
+fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let value = line.strip_prefix(name)?.strip_prefix(b":")?;
+    Some(value.strip_prefix(b" ").unwrap_or(value))
+}
+
+fn without_cr(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(chunks: &[&[u8]]) -> Vec<(String, String)> {
+        let mut frames = Frames::default();
+        let mut out = vec![];
+        let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+        for chunk in chunks {
+            frames.push(chunk);
+            while let Some(f) = frames.next() {
+                out.push((f.event.map(text).unwrap_or_default(), text(&f.data)));
+            }
+        }
+        frames.finish();
+        while let Some(f) = frames.next() {
+            out.push((f.event.map(text).unwrap_or_default(), text(&f.data)));
+        }
+        out
+    }
+
+    #[test]
+    fn every_form_of_a_frame() {
+        let table: &[(&str, &[(&str, &str)])] = &[
+            ("data: a\n\ndata: b\n\n", &[("", "a"), ("", "b")]),
+            ("data:a\n\n\n\ndata:  b\n\n", &[("", "a"), ("", " b")]),
+            ("data: a\r\n\r\ndata: b\r\n\r\n", &[("", "a"), ("", "b")]),
+            ("event: x\ndata: a\ndata: b\n\n", &[("x", "a\nb")]),
+            (": comment\n\ndata: a", &[("", ""), ("", "a")]),
+            ("\n\r\n\ndata: a\nid: 7\nretry: 1\n\n", &[("", "a")]),
+            ("{\"error\":1}", &[("", "")]),
+            ("", &[]),
+        ];
+        for (text, expected) in table {
+            let expected: Vec<_> =
+                expected.iter().map(|(e, d)| (e.to_string(), d.to_string())).collect();
+            assert_eq!(all(&[text.as_bytes()]), expected, "{text:?}");
+            let single: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
+            assert_eq!(all(&single), expected, "{text:?} byte by byte");
+        }
+    }
+}
