@@ -1,2 +1,3 @@
 //! Placeholder for the map.
+pub mod config;
 pub mod error;
