@@ -151,14 +151,14 @@ pub fn trust_hints(ca: &Path, base_url: &str) -> String {
     let ca = std::path::absolute(ca).unwrap_or_else(|_| ca.to_path_buf());
     let ca = shell_quoted(&ca.display().to_string());
     format!(
-        "Clients must trust this proxy's own CA, {ca}. On another machine, copy it there first (never ca-key.pem).\n  \
+        "Clients must trust this proxy's own CA, {ca}. On another machine, copy it there first (never ca-key.pem); on Windows run this as administrator.\n  \
          curl     curl --cacert {ca} {base_url}/models -H 'Authorization: Bearer KEY'\n  \
-         Python   export SSL_CERT_FILE={ca} REQUESTS_CA_BUNDLE={ca}   (instead of the web's roots)\n  \
+         Python   export SSL_CERT_FILE={ca} REQUESTS_CA_BUNDLE={ca}   # replaces the web's roots\n  \
          Node     export NODE_EXTRA_CA_CERTS={ca}\n  \
          Debian   sudo cp {ca} /usr/local/share/ca-certificates/sap-ai-core-llm-proxy.crt && sudo update-ca-certificates\n  \
          Fedora   sudo trust anchor {ca}\n  \
          macOS    sudo security add-trusted-cert -d -r trustRoot -k /Library/Keychains/System.keychain {ca}\n  \
-         Windows  certutil -addstore -f Root ca.pem   (as administrator, where ca.pem was copied to)"
+         Windows  certutil -addstore -f Root ca.pem"
     )
 }
 
