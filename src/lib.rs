@@ -1,6 +1,9 @@
 //! Placeholder for the map.
 pub mod auth;
+pub mod certificate;
 pub mod chat;
+pub mod cli;
+pub mod config;
 pub mod dialect;
 pub mod envelope;
 pub mod error;

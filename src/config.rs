@@ -1,0 +1,608 @@
+//! config.json → [`Config`]. Every problem is named with its JSON path and what would be right, all of a file at once.
+//!
+//! ```json
+//! { "service_key_json": "demokey.json",
+//!   "deployment_models": { "gpt-4o": "https://…/v2/inference/deployments/d1", "o3": ["https://…", "https://…"] },
+//!   "secret_authentication_tokens": ["…", "sha256:<hex>"], "resource_group": "default", "host": "127.0.0.1", "port": 3001 }
+//! ```
+//!
+//! and what `config.json.example` shows beside. Rules that hold everywhere: `null` is the same as absent; keys that begin
+//! with `_` or `$` are comments; unknown keys warn; a relative path is relative to the file's own folder; no problem or
+//! warning ever quotes a secret, nor a value that may be one (so no URLs either).
+//!
+//! The service key is SAP's file (dossier 1.1), bare or wrapped in `credentials`; its URLs are completed as SAP's own SDKs do
+//! (dossier 1.3 and 2).
+
+mod check;
+mod json;
+
+use check::{Reader, entry, field};
+use json::Json;
+use log::LevelFilter;
+use sha2::{Digest, Sha256};
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+pub use check::{nearest, readable_by_others};
+
+#[derive(Clone)]
+pub struct Config {
+    /// Where to listen; [`address`] knows the defaults.
+    pub host: Option<String>,
+    pub port: Option<u16>,
+    /// SHA-256 digests of the client keys.
+    pub client_keys: Vec<[u8; 32]>,
+    /// For now exactly one, named `default`.
+    pub subaccounts: Vec<Subaccount>,
+    /// Name or `*` pattern → model, in file order.
+    pub aliases: Vec<(String, String)>,
+    /// Name or `*` pattern → family, in file order.
+    pub families: Vec<(String, String)>,
+    /// What Azure deployments are asked with.
+    pub api_version: String,
+    pub tls: Tls,
+    /// Origins whose browsers may call; `*` is any, an empty list none.
+    pub cors_origins: Vec<String>,
+    /// PEM roots for AI Core's side (a company's own CA), beside the web's.
+    pub upstream_ca: Option<PathBuf>,
+    pub limits: Limits,
+    pub log: Log,
+}
+
+#[derive(Clone, Debug)]
+pub struct Subaccount {
+    pub name: String,
+    pub resource_group: String,
+    pub service_key: ServiceKey,
+    /// Model → base URLs of its deployments, without a trailing slash; in file order.
+    pub deployment_models: Vec<(String, Vec<String>)>,
+}
+
+#[derive(Clone)]
+pub struct ServiceKey {
+    pub client_id: String,
+    pub client_secret: String,
+    /// Ends in `/oauth/token`.
+    pub token_url: String,
+    /// Ends in `/v2`.
+    pub api_url: String,
+    pub identity_zone_id: Option<String>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    pub cert: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// A request's body.
+    pub body_bytes_max: usize,
+    /// A complete (not streamed) reply.
+    pub reply_bytes_max: usize,
+    pub connections_max: usize,
+    /// A connection between two requests.
+    pub client_idle_ms_max: u64,
+    /// A head or body that stops arriving.
+    pub client_stall_ms_max: u64,
+    /// A client that stops reading.
+    pub client_write_ms_max: u64,
+    pub upstream_connect_ms_max: u64,
+    /// AI Core silent within an answer.
+    pub upstream_idle_ms_max: u64,
+    /// What requests in flight get at the stop.
+    pub stop_ms_max: u64,
+    /// Between two comments in a silent stream.
+    pub keep_alive_ms: u64,
+    /// Deployments tried for one request.
+    pub tries: u32,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    pub level: Option<LevelFilter>,
+    pub format: Option<LogFormat>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: Config,
+    pub warnings: Vec<Problem>,
+}
+
+/// What is wrong, and where: `deployment_models["gpt-4o"][1]: …`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    pub path: String,
+    pub why: String,
+}
+
+/// All that is wrong with a file; shown one a line.
+#[derive(Debug)]
+pub struct Problems(pub Vec<Problem>);
+
+/// Reads the file at `path`.
+pub fn load(path: &Path) -> Result<Loaded, Problems> {
+    let file = path.display().to_string();
+    let text = std::fs::read(path).map_err(|e| unreadable(&file, &e))?;
+    let text = String::from_utf8(text).map_err(|_| one(&file, "not UTF-8: save it as UTF-8"))?;
+    read(&text, &file, path.parent().unwrap_or(Path::new("")), Some(path))
+}
+
+/// Reads `text` as if it were the file `config.json` in `folder`.
+pub fn from_json(text: &str, folder: &Path) -> Result<Loaded, Problems> {
+    read(text, "config.json", folder, None)
+}
+
+/// What forbids serving these client keys on `host`: none at all, or `--no-auth` where others can reach it.
+pub fn client_keys_problem(config: &Config, no_auth: bool, host: &str) -> Option<Problem> {
+    let (path, why) = match (no_auth, config.client_keys.is_empty()) {
+        (true, _) if !is_loopback(host) => (
+            "--no-auth",
+            format!(
+                "{host} can be reached by others: only with --host 127.0.0.1, or give client keys"
+            ),
+        ),
+        (false, true) => (
+            TOKENS,
+            "no client key: write at least one, such as the output of `openssl rand -hex 24`, \
+             or start with --no-auth to serve anyone on this machine"
+                .to_string(),
+        ),
+        _ => return None,
+    };
+    Some(Problem { path: path.to_string(), why })
+}
+
+/// Where to listen: what is given, else 127.0.0.1 and port 5000, with HTTPS 8443.
+pub fn address(host: Option<&str>, port: Option<u16>, https: bool) -> (String, u16) {
+    let default_port = if https { 8443 } else { 5000 };
+    (host.unwrap_or("127.0.0.1").to_string(), port.unwrap_or(default_port))
+}
+
+/// A host to listen on: an IP address (IPv6 with or without brackets) or a name.
+pub fn host(text: &str) -> Result<String, String> {
+    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    let is_name = !bare.is_empty()
+        && bare.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
+    if is_name || bare.parse::<IpAddr>().is_ok() {
+        return Ok(bare.to_string());
+    }
+    Err("not a host: write an IP address or a name, such as 127.0.0.1, without scheme and port"
+        .into())
+}
+
+pub fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_matches(['[', ']']);
+    bare.eq_ignore_ascii_case("localhost") || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
+/// A client key in the form that may stand in a configuration instead of it: `sha256:<hex>`.
+pub fn hash_key(key: &str) -> Result<String, String> {
+    check::client_key(key)?;
+    Ok(digest(key).iter().fold("sha256:".to_string(), |hex, byte| hex + &format!("{byte:02x}")))
+}
+
+/// What client keys are compared by.
+pub fn digest(key: &str) -> [u8; 32] {
+    Sha256::digest(key.as_bytes()).into()
+}
+
+pub fn log_level(text: &str) -> Result<LevelFilter, String> {
+    text.parse()
+        .map_err(|_| "not a level: write off, error, warn, info, debug or trace".to_string())
+}
+
+pub fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("not a format: write text or json".to_string()),
+    }
+}
+
+fn read(text: &str, file: &str, folder: &Path, own: Option<&Path>) -> Result<Loaded, Problems> {
+    let mut json = json::parse(text).map_err(|why| one(file, &why))?;
+    let mut reader = Reader::new(folder);
+    reader.merge_repeated("", &mut json);
+    let config = whole(&mut reader, &json, own);
+    match config {
+        Some(config) if reader.problems.is_empty() => {
+            Ok(Loaded { config, warnings: reader.warnings })
+        }
+        _ => Err(Problems(reader.problems)),
+    }
+}
+
+fn unreadable(file: &str, error: &std::io::Error) -> Problems {
+    if error.kind() == std::io::ErrorKind::NotFound {
+        return one(
+            file,
+            "not found: copy config.json.example to config.json and fill it in, \
+             name another file with --config PATH, or try the proxy out with --demo",
+        );
+    }
+    one(file, &format!("cannot be read ({error}): check its permissions, or use --config PATH"))
+}
+
+fn one(path: &str, why: &str) -> Problems {
+    Problems(vec![Problem { path: path.to_string(), why: why.to_string() }])
+}
+
+const TOKENS: &str = "secret_authentication_tokens";
+
+const KEYS: [&str; 15] = [
+    "service_key_json",
+    "deployment_models",
+    TOKENS,
+    "resource_group",
+    "host",
+    "port",
+    "aliases",
+    "families",
+    "api_version",
+    "tls",
+    "cors_origins",
+    "upstream_ca",
+    "limits",
+    "log",
+    "subAccounts",
+];
+
+/// `None` only where problems were noted: all is read before the first missing part ends it.
+fn whole(reader: &mut Reader, json: &Json, own: Option<&Path>) -> Option<Config> {
+    let top = reader.fields("", json, &KEYS)?;
+    if top.of("subAccounts").is_some() {
+        reader.problem("subAccounts", "several subaccounts are not supported yet: write one, flat");
+        return None;
+    }
+    let resource_group = reader.header_text("resource_group", top.of("resource_group"));
+    let service_key = service_key(reader, top.of("service_key_json"), own);
+    let deployment_models = deployment_models(reader, top.of("deployment_models"));
+    let aliases = reader.names("aliases", top.of("aliases"), "model");
+    warn_of_lost_aliases(reader, &aliases, deployment_models.as_deref().unwrap_or(&[]));
+    let config = Config {
+        host: reader.parsed("host", top.of("host"), host),
+        port: reader.whole_number("port", top.of("port"), 0, 65535).map(|n| n as u16),
+        client_keys: client_keys(reader, top.of(TOKENS)),
+        subaccounts: Vec::new(),
+        aliases,
+        families: reader.names("families", top.of("families"), "family"),
+        api_version: reader
+            .parsed("api_version", top.of("api_version"), check::version)
+            .unwrap_or_else(|| "2025-04-01-preview".to_string()),
+        tls: tls(reader, top.of("tls")),
+        cors_origins: cors_origins(reader, top.of("cors_origins")),
+        upstream_ca: reader.existing_file("upstream_ca", top.of("upstream_ca")),
+        limits: limits(reader, top.of("limits")),
+        log: log_settings(reader, top.of("log")),
+    };
+    let subaccount = Subaccount {
+        name: "default".to_string(),
+        resource_group: resource_group.unwrap_or_else(|| "default".to_string()),
+        service_key: service_key?,
+        deployment_models: deployment_models?,
+    };
+    Some(Config { subaccounts: vec![subaccount], ..config })
+}
+
+fn client_keys(reader: &mut Reader, json: Option<&Json>) -> Vec<[u8; 32]> {
+    let Some(json) = json else { return Vec::new() };
+    let mut digests = Vec::new();
+    for (path, item) in reader.list(TOKENS, json, "a list of keys, as in [\"…\"]") {
+        let Some(key) = reader.secret(&path, item) else { continue };
+        let digest = match key.strip_prefix("sha256:").map(check::hex_digest) {
+            Some(Ok(digest)) => digest,
+            Some(Err(why)) => {
+                reader.problem(path, why);
+                continue;
+            }
+            None => match check::client_key(key) {
+                Ok(()) => digest(key),
+                Err(why) => {
+                    reader.problem(path, why);
+                    continue;
+                }
+            },
+        };
+        if key.len() < 16 {
+            reader.warn(&path, "shorter than 16 characters: easy to guess");
+        }
+        if digests.contains(&digest) {
+            reader.warn(path, "the same key as one before");
+        } else {
+            digests.push(digest);
+        }
+    }
+    digests
+}
+
+fn deployment_models(
+    reader: &mut Reader,
+    json: Option<&Json>,
+) -> Option<Vec<(String, Vec<String>)>> {
+    const PATH: &str = "deployment_models";
+    const WANTED: &str =
+        "an object of model names and deployment URLs, as in {\"gpt-4o\": \"https://…\"}";
+    let Some(json) = json else {
+        reader.problem(PATH, format!("missing: write {WANTED}"));
+        return None;
+    };
+    let entries = reader.entries(PATH, json, WANTED)?;
+    if entries.is_empty() {
+        reader.problem(PATH, format!("empty: write {WANTED}"));
+    }
+    let mut models = Vec::new();
+    for (name, value) in entries {
+        let path = entry(PATH, name);
+        if reader.name(&path, name) {
+            models.push((name.clone(), deployment_urls(reader, &path, value)));
+        }
+    }
+    Some(models)
+}
+
+fn deployment_urls(reader: &mut Reader, path: &str, json: &Json) -> Vec<String> {
+    let items = match json {
+        Json::Text(_) => vec![(path.to_string(), json)],
+        _ => reader.list(path, json, "a deployment URL or a list of them"),
+    };
+    if matches!(json, Json::List(list) if list.is_empty()) {
+        reader.problem(path, "an empty list: write at least one deployment URL");
+    }
+    let urls = items.into_iter().filter_map(|(path, item)| {
+        let url = reader.url(&path, item)?;
+        match check::sub_path(&url) {
+            Some(tail) => {
+                let why =
+                    format!("cut `{tail}` from its end: the proxy appends what a request needs");
+                reader.problem(path, why);
+                None
+            }
+            None => Some(url),
+        }
+    });
+    urls.collect()
+}
+
+/// An alias that leads nowhere answers 404 for ever. Names are found with and without `anthropic--`.
+fn warn_of_lost_aliases(
+    reader: &mut Reader,
+    aliases: &[(String, String)],
+    models: &[(String, Vec<String>)],
+) {
+    let bare = |name: &str| name.trim_start_matches("anthropic--").to_string();
+    let names: Vec<&str> = models.iter().map(|(name, _)| name.as_str()).collect();
+    for (alias, model) in aliases {
+        if !names.iter().any(|name| bare(name) == bare(model)) {
+            let near = check::did_you_mean(model, names.iter().copied());
+            let why = format!("`{model}` is not among the deployment_models{near}");
+            reader.warn(entry("aliases", alias), why);
+        }
+    }
+}
+
+fn service_key(reader: &mut Reader, json: Option<&Json>, own: Option<&Path>) -> Option<ServiceKey> {
+    const PATH: &str = "service_key_json";
+    const WANTED: &str = "the path of SAP's service key file, or its content as an object";
+    match json {
+        None => {
+            reader.problem(PATH, format!("missing: write {WANTED}"));
+            None
+        }
+        Some(Json::Text(text)) if text.trim_start().starts_with('{') => {
+            reader.problem(PATH, "an object within quotes: write it without them");
+            None
+        }
+        Some(json @ Json::Text(_)) => {
+            let path = reader.path(PATH, Some(json))?;
+            service_key_file(reader, PATH, &path)
+        }
+        Some(json @ Json::Object(_)) => {
+            if let Some(own) = own {
+                reader.warn_if_readable(&own.display().to_string(), own, "holds a service key");
+            }
+            service_key_fields(reader, PATH, json)
+        }
+        Some(other) => {
+            reader.wrong_kind(PATH, other, WANTED);
+            None
+        }
+    }
+}
+
+fn service_key_file(reader: &mut Reader, at: &str, path: &Path) -> Option<ServiceKey> {
+    let file = path.display().to_string();
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            let why = format!("{file} cannot be read ({error}): save SAP's service key there");
+            reader.problem(at, why);
+            return None;
+        }
+    };
+    reader.warn_if_readable(&file, path, "is a service key");
+    match json::parse(&text) {
+        Ok(mut json) => {
+            reader.merge_repeated(&format!("{file}: "), &mut json);
+            service_key_fields(reader, &format!("{file}: "), &json)
+        }
+        Err(why) => {
+            reader.problem(file, why);
+            None
+        }
+    }
+}
+
+/// `at` is where the key stands: a JSON path, or `FILE: `.
+fn service_key_fields(reader: &mut Reader, at: &str, json: &Json) -> Option<ServiceKey> {
+    let mut at = at.to_string();
+    let mut key = reader.any_fields(&at, json, "the object that SAP calls a service key")?;
+    if let (None, Some(inner)) = (key.of("clientid"), key.of("credentials")) {
+        at = field(&at, "credentials");
+        key = reader.any_fields(&at, inner, "the object that SAP calls a service key")?;
+    }
+    let of_certificate =
+        ["certurl", "certificate", "key"].iter().any(|name| key.of(name).is_some());
+    if of_certificate && key.of("clientsecret").is_none() {
+        let why = "a service key with a certificate (x509) is not supported yet: \
+                   make one with a client secret";
+        reader.problem(field(&at, "clientsecret"), why);
+        return None;
+    }
+    let urls_at = field(&at, "serviceurls");
+    let api_url = match key.of("serviceurls") {
+        Some(urls) => {
+            let urls = reader.any_fields(&urls_at, urls, "an object with AI_API_URL")?;
+            reader.required_url(&field(&urls_at, "AI_API_URL"), urls.of("AI_API_URL"))
+        }
+        None => reader.required_url(&field(&urls_at, "AI_API_URL"), None),
+    };
+    let token_url = reader.required_url(&field(&at, "url"), key.of("url"));
+    let client_id = reader.required_secret(&field(&at, "clientid"), key.of("clientid"));
+    let secret = reader.required_secret(&field(&at, "clientsecret"), key.of("clientsecret"));
+    let zone = reader.header_text(&field(&at, "identityzoneid"), key.of("identityzoneid"));
+    Some(ServiceKey {
+        client_id: client_id?,
+        client_secret: secret?,
+        token_url: ending_in(token_url?, "/oauth/token"),
+        api_url: ending_in(api_url?, "/v2"),
+        identity_zone_id: zone,
+    })
+}
+
+fn ending_in(url: String, tail: &str) -> String {
+    if url.ends_with(tail) { url } else { url + tail }
+}
+
+fn tls(reader: &mut Reader, json: Option<&Json>) -> Tls {
+    let Some(json) = json else { return Tls::default() };
+    let Some(fields) = reader.fields("tls", json, &["cert", "key"]) else { return Tls::default() };
+    let tls = Tls {
+        cert: reader.path("tls.cert", fields.of("cert")),
+        key: reader.path("tls.key", fields.of("key")),
+    };
+    if fields.of("cert").is_some() != fields.of("key").is_some() {
+        reader.problem("tls", "cert and key go together: write both or none");
+    }
+    tls
+}
+
+fn cors_origins(reader: &mut Reader, json: Option<&Json>) -> Vec<String> {
+    let Some(json) = json else { return vec!["*".to_string()] };
+    let items =
+        reader.list("cors_origins", json, "a list of origins, as in [\"https://chat.example\"]");
+    let origins = items.into_iter();
+    origins.filter_map(|(path, item)| reader.parsed(&path, Some(item), check::origin)).collect()
+}
+
+/// Name, least, most, and where it goes.
+type LimitRow = (&'static str, u64, u64, fn(&mut Limits, u64));
+
+const LIMITS: [LimitRow; 11] = [
+    ("body_bytes_max", 1024, 1 << 30, |l, n| l.body_bytes_max = n as usize),
+    ("reply_bytes_max", 1024, 1 << 30, |l, n| l.reply_bytes_max = n as usize),
+    ("connections_max", 1, 1_000_000, |l, n| l.connections_max = n as usize),
+    ("client_idle_ms_max", 100, 3_600_000, |l, n| l.client_idle_ms_max = n),
+    ("client_stall_ms_max", 100, 3_600_000, |l, n| l.client_stall_ms_max = n),
+    ("client_write_ms_max", 100, 3_600_000, |l, n| l.client_write_ms_max = n),
+    ("upstream_connect_ms_max", 100, 600_000, |l, n| l.upstream_connect_ms_max = n),
+    ("upstream_idle_ms_max", 100, 3_600_000, |l, n| l.upstream_idle_ms_max = n),
+    ("stop_ms_max", 100, 3_600_000, |l, n| l.stop_ms_max = n),
+    ("keep_alive_ms", 100, 600_000, |l, n| l.keep_alive_ms = n),
+    ("tries", 1, 100, |l, n| l.tries = n as u32),
+];
+
+fn limits(reader: &mut Reader, json: Option<&Json>) -> Limits {
+    let mut limits = Limits::default();
+    let Some(json) = json else { return limits };
+    let Some(fields) = reader.fields("limits", json, &LIMITS.map(|row| row.0)) else {
+        return limits;
+    };
+    for (name, least, most, set) in LIMITS {
+        if let Some(n) = reader.whole_number(&field("limits", name), fields.of(name), least, most) {
+            set(&mut limits, n);
+        }
+    }
+    limits
+}
+
+fn log_settings(reader: &mut Reader, json: Option<&Json>) -> Log {
+    let Some(json) = json else { return Log::default() };
+    let Some(fields) = reader.fields("log", json, &["level", "format"]) else {
+        return Log::default();
+    };
+    Log {
+        level: reader.parsed("log.level", fields.of("level"), log_level),
+        format: reader.parsed("log.format", fields.of("format"), log_format),
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            body_bytes_max: 32 << 20,
+            reply_bytes_max: 64 << 20,
+            connections_max: 4096,
+            client_idle_ms_max: 75_000,
+            client_stall_ms_max: 20_000,
+            client_write_ms_max: 30_000,
+            upstream_connect_ms_max: 10_000,
+            upstream_idle_ms_max: 600_000,
+            stop_ms_max: 30_000,
+            keep_alive_ms: 15_000,
+            tries: 3,
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.why)
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (nth, problem) in self.0.iter().enumerate() {
+            write!(f, "{}{problem}", if nth == 0 { "" } else { "\n" })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// Without the client keys: the digest of a weak key is as good as the key.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("subaccounts", &self.subaccounts)
+            .field("aliases", &self.aliases)
+            .field("families", &self.families)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ServiceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceKey")
+            .field("token_url", &self.token_url)
+            .field("api_url", &self.api_url)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

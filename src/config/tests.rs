@@ -1,0 +1,419 @@
+use super::*;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+/// A right configuration with an inline service key, with the `edits` made to it: `(key, JSON)` replaces or adds a key.
+fn config(edits: &[(&str, &str)]) -> String {
+    let key = r#"{"clientid": "sb-1!b2|aicore!b3", "clientsecret": "s3cr3t$+=", "url": "https://s.authentication.example/",
+        "serviceurls": {"AI_API_URL": "https://api.ai.example"}, "identityzoneid": "zone-1"}"#;
+    let mut entries = vec![
+        ("service_key_json", key),
+        ("deployment_models", r#"{"gpt-4o": "https://h/v2/inference/deployments/d1"}"#),
+        ("secret_authentication_tokens", r#"["a-key-of-decent-length"]"#),
+    ];
+    entries.retain(|(name, _)| !edits.iter().any(|(edited, _)| edited == name));
+    entries.extend(edits);
+    let entries: Vec<String> = entries.iter().map(|(k, v)| format!("\"{k}\": {v}")).collect();
+    format!("{{{}}}", entries.join(",\n"))
+}
+
+fn loaded(text: &str) -> Loaded {
+    from_json(text, Path::new("/none")).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn problems(text: &str) -> String {
+    from_json(text, Path::new("/none")).map(|_| ()).unwrap_err().to_string()
+}
+
+fn warnings(text: &str) -> String {
+    Problems(loaded(text).warnings).to_string()
+}
+
+fn folder(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("proxy-config-{name}-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+#[test]
+fn the_original_shape_works_and_the_key_is_completed() {
+    let folder = folder("original");
+    let key = r#"{"credentials": {"clientid": "id", "clientsecret": "s", "url": "https://token.example/oauth/token/",
+        "serviceurls": {"AI_API_URL": "HTTPS://api.example/v2/"}}}"#;
+    fs::write(folder.join("demokey.json"), key).unwrap();
+    fs::set_permissions(folder.join("demokey.json"), fs::Permissions::from_mode(0o640)).unwrap();
+    let text = r#"{"service_key_json": "demokey.json",
+        "deployment_models": {"o3": ["https://h/v2/inference/deployments/d2/"], "gpt-4o": "http://127.0.0.1:99/d1"},
+        "secret_authentication_tokens": ["a-key-of-decent-length"], "resource_group": "group-1", "host": "127.0.0.1", "port": 3001}"#;
+    fs::write(folder.join("config.json"), text).unwrap();
+    let Loaded { config, warnings } = load(&folder.join("config.json")).unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+    let subaccount = &config.subaccounts[0];
+    assert_eq!(subaccount.resource_group, "group-1");
+    assert_eq!(subaccount.service_key.token_url, "https://token.example/oauth/token");
+    assert_eq!(subaccount.service_key.api_url, "https://api.example/v2");
+    let models =
+        [("o3", "https://h/v2/inference/deployments/d2"), ("gpt-4o", "http://127.0.0.1:99/d1")];
+    let models = models.map(|(name, url)| (name.to_string(), vec![url.to_string()]));
+    assert_eq!(subaccount.deployment_models, models);
+    assert_eq!((config.host.as_deref(), config.port), (Some("127.0.0.1"), Some(3001)));
+    assert_eq!(config.client_keys, [digest("a-key-of-decent-length")]);
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].why.contains("others can read it: chmod 600 "), "{}", warnings[0]);
+}
+
+#[test]
+fn what_is_absent_has_its_default() {
+    let config = loaded(&config(&[("port", "null")])).config;
+    assert_eq!(config.subaccounts[0].resource_group, "default");
+    assert_eq!(config.subaccounts[0].service_key.identity_zone_id.as_deref(), Some("zone-1"));
+    assert_eq!(
+        config.subaccounts[0].service_key.token_url,
+        "https://s.authentication.example/oauth/token"
+    );
+    assert_eq!(config.subaccounts[0].service_key.api_url, "https://api.ai.example/v2");
+    assert_eq!(config.api_version, "2025-04-01-preview");
+    assert_eq!(config.cors_origins, ["*"]);
+    assert_eq!((config.limits, config.port), (Limits::default(), None));
+    assert_eq!(address(None, None, false), ("127.0.0.1".to_string(), 5000));
+    assert_eq!(address(None, None, true).1, 8443);
+}
+
+#[test]
+fn optional_parts_are_read_in_file_order() {
+    let config = loaded(&config(&[
+        ("aliases", r#"{"z*": "gpt-4o", "a": "gpt-4o"}"#),
+        ("families", r#"{"mine-*": "anthropic"}"#),
+        ("limits", r#"{"tries": 5, "body_bytes_max": 2048}"#),
+        ("log", r#"{"level": "warn", "format": "json"}"#),
+        ("tls", r#"{"cert": "c.pem", "key": "/etc/k.pem"}"#),
+        ("cors_origins", r#"["https://chat.example"]"#),
+        ("_comment", "[1]"),
+    ]));
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    let config = config.config;
+    assert_eq!(config.aliases[0].0, "z*");
+    assert_eq!(config.families, [("mine-*".to_string(), "anthropic".to_string())]);
+    assert_eq!(config.limits, Limits { tries: 5, body_bytes_max: 2048, ..Limits::default() });
+    assert_eq!(
+        (config.log.level, config.log.format),
+        (Some(LevelFilter::Warn), Some(LogFormat::Json))
+    );
+    assert_eq!(config.tls.cert.unwrap(), Path::new("/none/c.pem"));
+    assert_eq!(config.tls.key.unwrap(), Path::new("/etc/k.pem"));
+}
+
+#[test]
+fn hashed_keys_are_the_keys() {
+    let hashed = hash_key("a-key-of-decent-length").unwrap();
+    let text = config(&[("secret_authentication_tokens", &format!("[\"{hashed}\"]"))]);
+    assert_eq!(loaded(&text).config.client_keys, [digest("a-key-of-decent-length")]);
+    assert!(hash_key("").is_err() && hash_key("a b").is_err());
+}
+
+#[test]
+fn problems_are_named_with_their_path() {
+    const TOKENS: &str = "secret_authentication_tokens";
+    const MODELS: &str = "deployment_models";
+    let cases = [
+        ("port", "70000", "port: out of range: write a whole number from 0 to 65535"),
+        (
+            "port",
+            "\"80\"",
+            "port: found a string: write a whole number from 0 to 65535, without quotes",
+        ),
+        ("port", "80.5", "port: out of range: write a whole number from 0 to 65535"),
+        (
+            "host",
+            "\"http://x:1\"",
+            "host: not a host: write an IP address or a name, such as 127.0.0.1, without scheme and port",
+        ),
+        ("host", "true", "host: found true or false: write a string"),
+        (
+            "resource_group",
+            "\"a b\"",
+            "resource_group: only letters, digits and signs of ASCII can be sent in a header",
+        ),
+        (
+            TOKENS,
+            "\"k\"",
+            "secret_authentication_tokens: found a string: write a list of keys, as in [\"…\"]",
+        ),
+        (
+            TOKENS,
+            "[\"<hidden_key_1>\"]",
+            "secret_authentication_tokens[0]: still a placeholder: write a string of your own",
+        ),
+        (
+            TOKENS,
+            "[\"YOUR_KEY\"]",
+            "secret_authentication_tokens[0]: still a placeholder: write a string of your own",
+        ),
+        (TOKENS, "[\" \"]", "secret_authentication_tokens[0]: empty: write a string of your own"),
+        (
+            TOKENS,
+            "[\"good-enough-for-this\", 7]",
+            "secret_authentication_tokens[1]: found a number: write a string of your own",
+        ),
+        (
+            TOKENS,
+            "[\"Bearer hunter2\"]",
+            "secret_authentication_tokens[0]: a key is sent in a header: write letters, digits and signs of ASCII, no white space",
+        ),
+        (
+            TOKENS,
+            "[\"sha256:12\"]",
+            "secret_authentication_tokens[0]: after sha256: come 64 hex digits, as `hash-key` prints them",
+        ),
+        (
+            MODELS,
+            "null",
+            "deployment_models: missing: write an object of model names and deployment URLs, as in {\"gpt-4o\": \"https://…\"}",
+        ),
+        (
+            MODELS,
+            "{}",
+            "deployment_models: empty: write an object of model names and deployment URLs, as in {\"gpt-4o\": \"https://…\"}",
+        ),
+        (
+            MODELS,
+            "[]",
+            "deployment_models: found a list: write an object of model names and deployment URLs, as in {\"gpt-4o\": \"https://…\"}",
+        ),
+        (
+            MODELS,
+            r#"{"": "https://h/d"}"#,
+            "deployment_models[\"\"]: an empty name: write the model's",
+        ),
+        (
+            MODELS,
+            r#"{"m": []}"#,
+            "deployment_models[\"m\"]: an empty list: write at least one deployment URL",
+        ),
+        (
+            MODELS,
+            r#"{"m": 1}"#,
+            "deployment_models[\"m\"]: found a number: write a deployment URL or a list of them",
+        ),
+        (
+            MODELS,
+            r#"{"gpt-4o": ["https://h/d", "h/d"]}"#,
+            "deployment_models[\"gpt-4o\"][1]: not an absolute URL: write it from https:// on",
+        ),
+        (
+            MODELS,
+            r#"{"m": "ftp://h/d"}"#,
+            "deployment_models[\"m\"]: neither http nor https: write a URL that begins with https://",
+        ),
+        (
+            MODELS,
+            r#"{"m": "https://h/{id}"}"#,
+            "deployment_models[\"m\"]: a sign that no URL has (a placeholder, a space?): write the URL as SAP shows it",
+        ),
+        (
+            MODELS,
+            r#"{"m": "https://your-host/d"}"#,
+            "deployment_models[\"m\"]: still a placeholder: write a URL, as in https://…",
+        ),
+        (
+            MODELS,
+            r#"{"m": "https://u:p@h/d"}"#,
+            "deployment_models[\"m\"]: a user name or password before the host: remove it",
+        ),
+        (
+            MODELS,
+            r#"{"m": "https:///d"}"#,
+            "deployment_models[\"m\"]: no host, or a port that is none: write https://HOST/…",
+        ),
+        (
+            MODELS,
+            r#"{"m": "https://h:x/d"}"#,
+            "deployment_models[\"m\"]: no host, or a port that is none: write https://HOST/…",
+        ),
+        (
+            MODELS,
+            r#"{"m": "https://h/d/chat/completions"}"#,
+            "deployment_models[\"m\"]: cut `/chat/completions` from its end: the proxy appends what a request needs",
+        ),
+        (
+            MODELS,
+            r#"{"m": "https://h/v2/inference/deployments/d1/invoke"}"#,
+            "deployment_models[\"m\"]: cut `/invoke` from its end: the proxy appends what a request needs",
+        ),
+        (
+            MODELS,
+            r#"{"m": "https://h/d?api-version=1"}"#,
+            "deployment_models[\"m\"]: cut everything from `?` on",
+        ),
+        ("aliases", r#"{"a": 1}"#, "aliases[\"a\"]: found a number: write the name of a model"),
+        (
+            "families",
+            "[]",
+            "families: found a list: write an object of names and a family each, as in {\"gpt-*\": \"…\"}",
+        ),
+        (
+            "api_version",
+            "\"2024&x\"",
+            "api_version: not an API version: write one such as 2025-04-01-preview",
+        ),
+        (
+            "cors_origins",
+            r#"["https://a/b"]"#,
+            "cors_origins[0]: not an origin: write *, or scheme and host, as in https://chat.example, without a path",
+        ),
+        ("tls", r#"{"cert": "c"}"#, "tls: cert and key go together: write both or none"),
+        (
+            "limits",
+            r#"{"tries": 0}"#,
+            "limits.tries: out of range: write a whole number from 1 to 100",
+        ),
+        (
+            "limits",
+            r#"{"keep_alive_ms": -1}"#,
+            "limits.keep_alive_ms: out of range: write a whole number from 100 to 600000",
+        ),
+        (
+            "log",
+            r#"{"level": "loud"}"#,
+            "log.level: not a level: write off, error, warn, info, debug or trace",
+        ),
+        (
+            "subAccounts",
+            "{}",
+            "subAccounts: several subaccounts are not supported yet: write one, flat",
+        ),
+        (
+            "upstream_ca",
+            "\"ca.pem\"",
+            "upstream_ca: /none/ca.pem cannot be read (No such file or directory (os error 2))",
+        ),
+        (
+            "service_key_json",
+            "\"k.json\"",
+            "service_key_json: /none/k.json cannot be read (No such file or directory (os error 2)): save SAP's service key there",
+        ),
+        (
+            "service_key_json",
+            "\"{}\"",
+            "service_key_json: an object within quotes: write it without them",
+        ),
+        (
+            "service_key_json",
+            "[]",
+            "service_key_json: found a list: write the path of SAP's service key file, or its content as an object",
+        ),
+        (
+            "service_key_json",
+            r#"{"clientid": "i", "certificate": "c", "certurl": "u", "key": "k"}"#,
+            "service_key_json.clientsecret: a service key with a certificate (x509) is not supported yet: make one with a client secret",
+        ),
+    ];
+    for (key, json, expected) in cases {
+        assert_eq!(problems(&config(&[(key, json)])), expected, "{key}: {json}");
+    }
+}
+
+#[test]
+fn all_problems_are_told_at_once_and_no_secret_among_them() {
+    let text = r#"{"service_key_json": {"credentials": {"clientsecret": " s3cr3t ", "url": "https://x:s3cr3t@h", "serviceurls": {}}},
+        "deployment_models": {"m": "s3cr3t"}, "secret_authentication_tokens": ["s3cr3t key", "sha256:s3cr3t"], "port": -1}"#;
+    let expected = "\
+service_key_json.credentials.serviceurls.AI_API_URL: missing: write the URL in SAP's service key
+service_key_json.credentials.url: a user name or password before the host: remove it
+service_key_json.credentials.clientid: missing: write the string in SAP's service key
+service_key_json.credentials.clientsecret: white space around it: remove it
+deployment_models[\"m\"]: not an absolute URL: write it from https:// on
+port: out of range: write a whole number from 0 to 65535
+secret_authentication_tokens[0]: a key is sent in a header: write letters, digits and signs of ASCII, no white space
+secret_authentication_tokens[1]: after sha256: come 64 hex digits, as `hash-key` prints them";
+    assert_eq!(problems(text), expected);
+    assert!(!format!("{:?}", loaded(&config(&[])).config).contains("s3cr3t"));
+}
+
+#[test]
+fn doubtful_things_warn() {
+    let twice = config(&[]).replacen('{', "{\"deployment_models\": {}, ", 1);
+    let cases = [
+        (twice, "deployment_models: written twice: only the last one counts"),
+        (
+            config(&[("secret_authentication_tokens", "[\"short\"]")]),
+            "secret_authentication_tokens[0]: shorter than 16 characters: easy to guess",
+        ),
+        (
+            config(&[("resourceGroup", "1")]),
+            "resourceGroup: unknown key, ignored. Did you mean `resource_group`?",
+        ),
+        (config(&[("frobnicate", "1")]), "frobnicate: unknown key, ignored"),
+        (config(&[("limits", r#"{"try": 1}"#)]), "limits.try: unknown key, ignored"),
+        (
+            config(&[("aliases", r#"{"a": "gpt-40"}"#)]),
+            "aliases[\"a\"]: `gpt-40` is not among the deployment_models. Did you mean `gpt-4o`?",
+        ),
+        (
+            config(&[("deployment_models", r#"{"m": "http://h/d"}"#)]),
+            "deployment_models[\"m\"]: plain http: keys and prompts travel unencrypted. Write https",
+        ),
+        (config(&[("deployment_models", r#"{"m": "http://[::1]:80/d"}"#)]), ""),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(warnings(&text), expected);
+    }
+}
+
+#[test]
+fn files_that_are_no_json_say_where() {
+    let cases = [
+        ("{\n  \"port\": 1,\n}", "config.json: not JSON at line 3, column 1: trailing comma"),
+        (
+            "{\n  // note\n}",
+            "config.json: not JSON at line 2, column 3: key must be a string. JSON has no comments: use a key that begins with `_`",
+        ),
+        (
+            "{'port': 1}",
+            "config.json: not JSON at line 1, column 2: key must be a string. JSON strings take double quotes",
+        ),
+        ("", "config.json: not JSON at line 1, column 0: EOF while parsing a value"),
+        ("[]", "config.json: found a list: write an object, as in {\"key\": …}"),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(problems(text), expected);
+    }
+    assert!(problems(&"[".repeat(10_000)).contains("recursion limit"));
+    let missing = load(Path::new("/none/config.json")).unwrap_err().to_string();
+    assert!(
+        missing.starts_with("/none/config.json: not found: copy config.json.example"),
+        "{missing}"
+    );
+    assert!(loaded(&format!("\u{feff}{}", config(&[]))).warnings.is_empty());
+}
+
+#[test]
+fn no_client_keys_need_no_auth_and_loopback() {
+    let keyless = loaded(&config(&[("secret_authentication_tokens", "[]")])).config;
+    let keyed = loaded(&config(&[])).config;
+    let path = |config, no_auth, host| client_keys_problem(config, no_auth, host).map(|p| p.path);
+    assert_eq!(path(&keyed, false, "0.0.0.0"), None);
+    assert_eq!(path(&keyless, false, "127.0.0.1").as_deref(), Some("secret_authentication_tokens"));
+    assert_eq!(path(&keyless, true, "127.0.0.1"), None);
+    assert_eq!(path(&keyless, true, "localhost"), None);
+    assert_eq!(path(&keyless, true, "0.0.0.0").as_deref(), Some("--no-auth"));
+}
+
+#[test]
+fn the_example_is_refused_until_filled_in_and_shows_the_defaults() {
+    let example = include_str!("../../config.json.example");
+    let refused = problems(example);
+    assert_eq!(refused.lines().count(), 6, "{refused}");
+    assert!(refused.lines().all(|line| line.contains("placeholder")), "{refused}");
+    let key = r#"{"clientid": "i", "clientsecret": "s", "url": "https://t", "serviceurls": {"AI_API_URL": "https://a"}}"#;
+    let filled = example
+        .replace("\"<path_of_the_service_key_file>\"", key)
+        .replace("<hidden_id", "d")
+        .replace("<hidden_key_", "a-key-of-decent-length-")
+        .replace('>', "");
+    let Loaded { config, warnings } = loaded(&filled);
+    assert!(warnings.is_empty(), "{warnings:?}");
+    assert_eq!(config.limits, Limits::default());
+    assert_eq!(config.api_version, "2025-04-01-preview");
+}
