@@ -16,10 +16,11 @@
 mod check;
 mod json;
 
+use crate::auth::digest;
+pub use crate::log::Format as LogFormat;
 use check::{Reader, entry, field};
 use json::Json;
 use log::LevelFilter;
-use sha2::{Digest, Sha256};
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,8 @@ pub struct Config {
     pub port: Option<u16>,
     /// SHA-256 digests of the client keys.
     pub client_keys: Vec<[u8; 32]>,
+    /// The first client key that is written in the open: what `ask` presents.
+    pub plain_key: Option<String>,
     /// For now exactly one, named `default`.
     pub subaccounts: Vec<Subaccount>,
     /// Name or `*` pattern → model, in file order.
@@ -104,12 +107,6 @@ pub struct Limits {
 pub struct Log {
     pub level: Option<LevelFilter>,
     pub format: Option<LogFormat>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum LogFormat {
-    Text,
-    Json,
 }
 
 #[derive(Debug)]
@@ -191,11 +188,6 @@ pub fn hash_key(key: &str) -> Result<String, String> {
     Ok(digest(key).iter().fold("sha256:".to_string(), |hex, byte| hex + &format!("{byte:02x}")))
 }
 
-/// What client keys are compared by.
-pub fn digest(key: &str) -> [u8; 32] {
-    Sha256::digest(key.as_bytes()).into()
-}
-
 pub fn log_level(text: &str) -> Result<LevelFilter, String> {
     text.parse()
         .map_err(|_| "not a level: write off, error, warn, info, debug or trace".to_string())
@@ -269,10 +261,12 @@ fn whole(reader: &mut Reader, json: &Json, own: Option<&Path>) -> Option<Config>
     let deployment_models = deployment_models(reader, top.of("deployment_models"));
     let aliases = reader.names("aliases", top.of("aliases"), "model");
     warn_of_lost_aliases(reader, &aliases, deployment_models.as_deref().unwrap_or(&[]));
+    let (client_keys, plain_key) = client_keys(reader, top.of(TOKENS));
     let config = Config {
         host: reader.parsed("host", top.of("host"), host),
         port: reader.whole_number("port", top.of("port"), 0, 65535).map(|n| n as u16),
-        client_keys: client_keys(reader, top.of(TOKENS)),
+        client_keys,
+        plain_key,
         subaccounts: Vec::new(),
         aliases,
         families: reader.names("families", top.of("families"), "family"),
@@ -294,9 +288,11 @@ fn whole(reader: &mut Reader, json: &Json, own: Option<&Path>) -> Option<Config>
     Some(Config { subaccounts: vec![subaccount], ..config })
 }
 
-fn client_keys(reader: &mut Reader, json: Option<&Json>) -> Vec<[u8; 32]> {
-    let Some(json) = json else { return Vec::new() };
+/// The digests, and the first key that is written in the open.
+fn client_keys(reader: &mut Reader, json: Option<&Json>) -> (Vec<[u8; 32]>, Option<String>) {
+    let Some(json) = json else { return (Vec::new(), None) };
     let mut digests = Vec::new();
+    let mut plain = None;
     for (path, item) in reader.list(TOKENS, json, "a list of keys, as in [\"…\"]") {
         let Some(key) = reader.secret(&path, item) else { continue };
         let digest = match key.strip_prefix("sha256:").map(check::hex_digest) {
@@ -306,7 +302,10 @@ fn client_keys(reader: &mut Reader, json: Option<&Json>) -> Vec<[u8; 32]> {
                 continue;
             }
             None => match check::client_key(key) {
-                Ok(()) => digest(key),
+                Ok(()) => {
+                    plain.get_or_insert_with(|| key.to_string());
+                    digest(key)
+                }
                 Err(why) => {
                     reader.problem(path, why);
                     continue;
@@ -322,7 +321,7 @@ fn client_keys(reader: &mut Reader, json: Option<&Json>) -> Vec<[u8; 32]> {
             digests.push(digest);
         }
     }
-    digests
+    (digests, plain)
 }
 
 fn deployment_models(

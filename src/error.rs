@@ -23,6 +23,8 @@ pub enum Error {
     WrongMethod { allow: &'static str },
     /// The body is larger than our limit.
     TooLarge { bytes_max: usize },
+    /// The body is compressed in a way we do not read.
+    UnsupportedEncoding { encoding: String },
     /// The client did not send its body in time.
     SlowBody,
     /// Our own limit is reached.
@@ -75,6 +77,7 @@ impl Error {
             Error::WrongMethod { .. } => 405,
             Error::SlowBody => 408,
             Error::TooLarge { .. } => 413,
+            Error::UnsupportedEncoding { .. } => 415,
             Error::ClientGone => 499,
             Error::Internal => 500,
             Error::Unreachable { .. } | Error::BadReply { .. } => 502,
@@ -180,6 +183,9 @@ impl fmt::Display for Error {
                 f,
                 "The request body is larger than {bytes_max} bytes, the limit of this proxy (`limits.body_bytes_max`)."
             ),
+            Error::UnsupportedEncoding { encoding } => {
+                write!(f, "Request bodies with Content-Encoding {encoding} are not read here; send it uncompressed.")
+            }
             Error::SlowBody => f.write_str("The request body did not arrive in time."),
             Error::Busy { what } => write!(f, "The proxy is busy: {what}. Try again in a moment."),
             Error::Upstream { status: 401 | 403, message, .. } => write!(

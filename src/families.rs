@@ -80,7 +80,7 @@ fn adapt_azure_chat(body: &mut Envelope, model: &str) -> Result<Vec<&'static str
     }
     // gpt-5.1 and later take sampling parameters while they do not reason (inferred in the dossier: vendor's rule).
     let is_thinking =
-        !(reasoning.is_from((5, 1)) && body.raw("reasoning_effort") == Some("\"none\""));
+        !(reasoning.is_from((5, 1)) && body.raw("reasoning_effort") == Some(b"\"none\""));
     if reasoning.is_on() && is_thinking {
         dropped.extend(SAMPLING.iter().copied().filter(|key| body.remove(key)));
     }

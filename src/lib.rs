@@ -1,13 +1,23 @@
 //! Placeholder for the map.
+pub mod aicore;
+pub mod ask;
 pub mod auth;
 pub mod certificate;
 pub mod chat;
 pub mod cli;
 pub mod config;
+pub mod credentials;
+pub mod demo;
 pub mod dialect;
 pub mod envelope;
 pub mod error;
 pub mod families;
+pub mod gate;
+pub mod local;
+pub mod log;
+pub mod models;
+pub mod relay;
 pub mod routes;
+pub mod server;
 pub mod sse;
 pub mod upstream_error;

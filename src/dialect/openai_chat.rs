@@ -52,17 +52,22 @@ fn model_json(name: &str, owner: &str) -> serde_json::Value {
 }
 
 /// A complete reply: its bytes with the client's model name, and its usage. Works for embeddings as well.
-/// A reply that is not understood goes on unchanged.
-pub fn pass_reply(body: Vec<u8>, model: &str) -> (Vec<u8>, Option<Usage>) {
+pub fn pass_reply(body: Vec<u8>, model: &str) -> Result<(Vec<u8>, Option<Usage>), Error> {
     #[derive(Deserialize)]
     struct Reply<'a> {
         #[serde(borrow)]
         model: Option<&'a RawValue>,
         usage: Option<WireUsage>,
+        error: Option<&'a RawValue>,
     }
-    let Ok(reply) = serde_json::from_slice::<Reply>(&body) else { return (body, None) };
+    let Ok(reply) = serde_json::from_slice::<Reply>(&body) else {
+        return Err(Error::BadReply { what: "SAP AI Core's answer is not a JSON object.".into() });
+    };
+    if let Some(error) = reply.error.and_then(|_| upstream_error::from_event(&body)) {
+        return Err(error);
+    }
     let usage = reply.usage.map(Usage::from);
-    let Some(raw) = reply.model else { return (body, usage) };
+    let Some(raw) = reply.model else { return Ok((body, usage)) };
     let start = raw.get().as_ptr() as usize - body.as_ptr() as usize;
     let end = start + raw.get().len();
     let name = quoted(model);
@@ -70,7 +75,7 @@ pub fn pass_reply(body: Vec<u8>, model: &str) -> (Vec<u8>, Option<Usage>) {
     out.extend_from_slice(&body[..start]);
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(&body[end..]);
-    (out, usage)
+    Ok((out, usage))
 }
 
 /// What a frame of a stream that passes through was.

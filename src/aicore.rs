@@ -1,0 +1,348 @@
+//! HTTP towards AI Core and its token host. The only place that names ureq.
+//!
+//! What ureq is told, and why (measured in the design of the front door): error statuses and redirects are answers, nothing
+//! is decompressed, HTTP proxies of the environment are honoured (not for loopback addresses), and many agents share the
+//! load, since each take and give of an agent's pool walks the whole of that pool under one lock.
+
+mod wire;
+
+use std::cell::Cell;
+use std::io::Read;
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use ureq::http;
+
+use crate::error::Error;
+
+/// Agents, and idle connections that each of them keeps.
+const AGENTS: usize = 32;
+const IDLE_PER_AGENT: usize = 64;
+/// An idle connection older than this is not used again.
+const IDLE_AGE_MAX: Duration = Duration::from_secs(55);
+
+/// A client for AI Core. Cheap to share, pools its connections.
+#[derive(Debug)]
+pub struct AiCore {
+    agents: Vec<ureq::Agent>,
+    /// For loopback addresses, which no proxy of the environment can reach.
+    direct_agents: Vec<ureq::Agent>,
+}
+
+/// How long AI Core may take, and whom to trust.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    pub connect_max: Duration,
+    /// The longest silence: before the answer's head, and between its parts.
+    pub idle_max: Duration,
+    /// A PEM file with roots to trust beside the web's.
+    pub extra_roots: Option<std::path::PathBuf>,
+}
+
+/// An absolute http or https URL.
+#[derive(Debug, Clone)]
+pub struct Url(http::Uri);
+
+/// A header's value.
+#[derive(Debug, Clone)]
+pub struct HeaderText(http::HeaderValue);
+
+/// One request.
+#[derive(Debug)]
+pub struct Request<'a> {
+    pub url: &'a Url,
+    pub headers: &'a [(&'static str, &'a HeaderText)],
+    /// `None`: GET. Otherwise POST.
+    pub body: Option<&'a [u8]>,
+}
+
+/// An answer whose body is still to be read. Dropped before its end, the connection is closed.
+pub struct Response {
+    pub status: u16,
+    headers: http::HeaderMap,
+    body: ureq::BodyReader<'static>,
+    watch: Option<Rc<dyn Watch>>,
+    host: String,
+}
+
+/// Who looks on while AI Core is silent.
+pub trait Watch {
+    /// The client's socket: when its other end hangs up, the call ends with [`Error::ClientGone`].
+    fn socket(&self) -> Option<BorrowedFd<'_>>;
+    /// After how much silence, each time, to call [`Watch::silent`].
+    fn patience(&self) -> Option<Duration>;
+    /// AI Core has been silent that long. An error ends the call.
+    fn silent(&self) -> Result<(), Error>;
+}
+
+impl AiCore {
+    /// Fails where the file with extra roots cannot be used.
+    pub fn new(settings: &Settings) -> Result<AiCore, String> {
+        let tls = Arc::new(tls_config(settings.extra_roots.as_deref())?);
+        let resolver = Arc::new(wire::CachingResolver::default());
+        let agents = |proxy: Option<ureq::Proxy>| -> Vec<ureq::Agent> {
+            (0..AGENTS)
+                .map(|_| {
+                    let connector = wire::Connector::new(tls.clone());
+                    let connector = ureq::unversioned::transport::Connector::chain(
+                        ureq::unversioned::transport::ConnectProxyConnector::default(),
+                        connector,
+                    );
+                    let config = config(settings, proxy.clone());
+                    ureq::Agent::with_parts(config, connector, wire::Shared(resolver.clone()))
+                })
+                .collect()
+        };
+        let direct_agents = agents(None);
+        let agents = match ureq::Proxy::try_from_env() {
+            Some(proxy) => agents(Some(proxy)),
+            None => direct_agents.clone(),
+        };
+        Ok(AiCore { agents, direct_agents })
+    }
+
+    /// Sends a request and waits for the answer's head. A connection that had been idle and turns out to be closed is
+    /// replaced once, as long as not a byte of an answer came.
+    pub fn send(
+        &self,
+        request: &Request<'_>,
+        watch: Option<Rc<dyn Watch>>,
+    ) -> Result<Response, Error> {
+        let host = request.url.host().to_owned();
+        let mut tries_left = 2;
+        let response = loop {
+            tries_left -= 1;
+            let result = wire::during_call(watch.clone(), || self.run(request));
+            match result {
+                Err(_) if tries_left > 0 && wire::was_stale() => continue,
+                other => break other.map_err(|e| failure(e, &host, request.body))?,
+            }
+        };
+        let (parts, body) = response.into_parts();
+        Ok(Response {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body: body.into_reader(),
+            watch,
+            host,
+        })
+    }
+
+    fn run(&self, request: &Request<'_>) -> Result<http::Response<ureq::Body>, ureq::Error> {
+        let agent = self.agent(request.url);
+        let head = head(request);
+        match request.body {
+            None => agent.run(head),
+            Some(bytes) => {
+                let mut post = head.map(|()| bytes);
+                *post.method_mut() = http::Method::POST;
+                agent.run(post)
+            }
+        }
+    }
+
+    /// Each thread keeps to one agent, so that its lock and its pool are rarely shared.
+    fn agent(&self, url: &Url) -> &ureq::Agent {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        thread_local! {
+            static MINE: Cell<usize> = Cell::new(NEXT.fetch_add(1, Ordering::Relaxed) % AGENTS);
+        }
+        let agents = if url.is_loopback() { &self.direct_agents } else { &self.agents };
+        &agents[MINE.get()]
+    }
+}
+
+impl Response {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Reads what has come, waiting for something to come. 0 at the end of a whole body.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        let body = &mut self.body;
+        let read = wire::during_call(self.watch.clone(), || body.read(buffer));
+        read.map_err(|e| failure(ureq::Error::Io(e), &self.host, None))
+    }
+
+    /// The whole body, of at most `bytes_max`.
+    pub fn read_all(&mut self, bytes_max: usize) -> Result<Vec<u8>, Error> {
+        let expected = self.header("content-length").and_then(|v| v.parse::<usize>().ok());
+        let mut out = Vec::with_capacity(expected.unwrap_or(0).min(64 * 1024));
+        let mut filled = 0;
+        loop {
+            if out.len() - filled < 4096 {
+                let more = out.len().clamp(8 * 1024, 1024 * 1024);
+                out.resize(out.len() + more, 0);
+            }
+            match self.read(&mut out[filled..])? {
+                0 => break,
+                n => filled += n,
+            }
+            if filled > bytes_max {
+                let what = format!(
+                    "SAP AI Core's answer is larger than {bytes_max} bytes, the limit of this proxy (`limits.reply_bytes_max`)."
+                );
+                return Err(Error::BadReply { what });
+            }
+        }
+        out.truncate(filled);
+        Ok(out)
+    }
+
+    /// Nothing more is wanted of a body that is over but for its end: gives the connection back, if that end comes at once.
+    pub fn finish(mut self) {
+        wire::hurry(Duration::from_millis(50));
+        let mut rest = [0; 1024];
+        for _ in 0..4 {
+            if !matches!(self.read(&mut rest), Ok(n) if n > 0) {
+                break;
+            }
+        }
+        wire::hurry(Duration::MAX);
+    }
+}
+
+impl Url {
+    pub fn parse(text: &str) -> Result<Url, String> {
+        let uri: http::Uri = text.parse().map_err(|e| format!("not a URL: {e}"))?;
+        match (uri.scheme_str(), uri.host()) {
+            (Some("http" | "https"), Some(host)) if !host.is_empty() => Ok(Url(uri)),
+            _ => Err("not an absolute http or https URL".into()),
+        }
+    }
+
+    fn host(&self) -> &str {
+        self.0.host().unwrap_or("")
+    }
+
+    fn is_loopback(&self) -> bool {
+        let host = self.host().trim_start_matches('[').trim_end_matches(']');
+        host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+    }
+}
+
+impl HeaderText {
+    pub fn new(text: &str) -> Result<HeaderText, String> {
+        http::HeaderValue::from_str(text)
+            .map(HeaderText)
+            .map_err(|_| "has characters that no HTTP header can have".into())
+    }
+
+    /// A value that no log may show.
+    pub fn secret(text: &str) -> Result<HeaderText, String> {
+        let mut value = HeaderText::new(text)?;
+        value.0.set_sensitive(true);
+        Ok(value)
+    }
+}
+
+fn config(settings: &Settings, proxy: Option<ureq::Proxy>) -> ureq::config::Config {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .accept_encoding("")
+        .user_agent(concat!("sap-ai-core-llm-proxy/", env!("CARGO_PKG_VERSION")))
+        .proxy(proxy)
+        .max_response_header_size(wire::INPUT_BYTES_MAX / 2)
+        .max_idle_connections(IDLE_PER_AGENT)
+        .max_idle_connections_per_host(IDLE_PER_AGENT)
+        .max_idle_age(IDLE_AGE_MAX)
+        .timeout_connect(Some(settings.connect_max))
+        .timeout_per_read(Some(settings.idle_max))
+        .timeout_per_write(Some(settings.idle_max))
+        .build()
+}
+
+/// The web's roots, and the company's own where a file is given: ureq's own setting would replace the one by the other.
+fn tls_config(extra_roots: Option<&Path>) -> Result<rustls::ClientConfig, String> {
+    let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    if let Some(path) = extra_roots {
+        let shown = path.display();
+        let certificates = CertificateDer::pem_file_iter(path)
+            .and_then(|found| found.collect::<Result<Vec<_>, _>>())
+            .map_err(|e| format!("{shown}: {e}"))?;
+        if certificates.is_empty() {
+            return Err(format!("{shown}: no certificate in it"));
+        }
+        for certificate in certificates {
+            roots.add(certificate).map_err(|e| format!("{shown}: {e}"))?;
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| e.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+fn head(request: &Request<'_>) -> http::Request<()> {
+    let mut head = http::Request::new(());
+    *head.uri_mut() = request.url.0.clone();
+    let headers = head.headers_mut();
+    headers.reserve(request.headers.len() + 4);
+    for (name, value) in request.headers {
+        headers.insert(http::HeaderName::from_static(name), value.0.clone());
+    }
+    head
+}
+
+/// What a failed call was, in words for the person at the client.
+fn failure(error: ureq::Error, host: &str, body: Option<&[u8]>) -> Error {
+    use std::io::ErrorKind;
+    let error = match error {
+        ureq::Error::Io(e) => match e.downcast::<ureq::Error>() {
+            Ok(inner) => inner,
+            Err(e) => match e.downcast::<Error>() {
+                Ok(ours) => return ours,
+                Err(e) => ureq::Error::Io(e),
+            },
+        },
+        other => other,
+    };
+    match error {
+        ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
+            Error::Timeout { what: format!("{host} does not accept a connection in time.") }
+        }
+        ureq::Error::Timeout(_) => {
+            Error::Timeout { what: format!("{host} is silent for too long.") }
+        }
+        ureq::Error::HostNotFound => {
+            Error::Unreachable { what: format!("{host} cannot be found: no such host name.") }
+        }
+        ureq::Error::Io(e)
+            if matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
+                && body.is_some_and(|b| b.len() > 256 * 1024) =>
+        {
+            let bytes = body.map_or(0, <[u8]>::len);
+            let what = format!(
+                "{host} closed the connection while a request of {bytes} bytes was being sent; it may be too large for it."
+            );
+            Error::Unreachable { what }
+        }
+        ureq::Error::Io(e) if e.kind() == ErrorKind::TimedOut => {
+            Error::Timeout { what: format!("{host} is silent for too long.") }
+        }
+        ureq::Error::Io(e) if e.kind() == ErrorKind::InvalidData => {
+            Error::Unreachable { what: format!("{host}: no safe connection: {e}.") }
+        }
+        ureq::Error::Io(e) => {
+            Error::Unreachable { what: format!("The connection to {host} failed: {e}.") }
+        }
+        ureq::Error::ConnectProxyFailed(why) => Error::Unreachable {
+            what: format!("The HTTP proxy of the environment does not reach {host}: {why}."),
+        },
+        other => {
+            Error::BadReply { what: format!("{host} does not speak HTTP as it should: {other}.") }
+        }
+    }
+}

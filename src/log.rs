@@ -1,0 +1,213 @@
+//! What is logged: one line a request, and nothing that is a secret at any level.
+//!
+//! Never in a log: keys, service keys, access tokens, headers, prompts, replies. An upstream's error is logged by status,
+//! code and parameter, since its sentence may quote the prompt; the client sees the sentence.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use log::LevelFilter;
+use serde_json::json;
+
+use crate::chat::Usage;
+use crate::error::Error;
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Text,
+    Json,
+}
+
+/// Crates that print wire bytes, bearer tokens and prompts included, at low levels.
+const QUIET: &[&str] = &["ureq", "ureq_proto", "rustls", "tiny_http"];
+
+/// Starts logging to standard error. Only the first call of a process counts.
+pub fn start(level: LevelFilter, format: Format) {
+    let _ = match format {
+        Format::Text => {
+            let logger = simple_logger::SimpleLogger::new().with_level(level);
+            QUIET
+                .iter()
+                .fold(logger, |l, name| l.with_module_level(name, level.min(LevelFilter::Warn)))
+                .init()
+        }
+        Format::Json => {
+            IS_JSON.store(true, std::sync::atomic::Ordering::Relaxed);
+            log::set_max_level(level);
+            log::set_boxed_logger(Box::new(JsonLogger { level }))
+        }
+    };
+}
+
+/// The target of request lines: a JSON line holds their fields, not a sentence.
+const REQUEST: &str = "request";
+
+/// One request, as the log tells it.
+#[derive(Debug, Default)]
+pub struct RequestLine {
+    pub id: String,
+    pub client: String,
+    pub method: String,
+    pub path: String,
+    pub status: u16,
+    /// The name the client used.
+    pub model: String,
+    pub deployment: String,
+    pub is_stream: bool,
+    pub tries: u32,
+    pub upstream_id: Option<String>,
+    pub usage: Option<Usage>,
+    pub first_byte: Option<Duration>,
+    pub total: Duration,
+    pub dropped: Vec<&'static str>,
+    pub error: Option<String>,
+}
+
+impl RequestLine {
+    /// Notes why the request failed, without what may quote a prompt.
+    pub fn failed(&mut self, error: &Error) {
+        self.error = Some(match error {
+            Error::Upstream { status, code, param, .. } => {
+                let mut text = format!("upstream {status}");
+                for part in [code, param].into_iter().flatten() {
+                    let _ = write!(text, " {part}");
+                }
+                text
+            }
+            Error::BadRequest { path, .. } | Error::Refused { path, .. } => {
+                format!("bad request: {path}")
+            }
+            Error::UnknownModel { .. } => "unknown model".into(),
+            Error::ClientGone => "client gone".into(),
+            other => other.to_string(),
+        });
+    }
+
+    pub fn write(&self) {
+        if log::log_enabled!(target: REQUEST, log::Level::Info) {
+            let is_json = IS_JSON.load(std::sync::atomic::Ordering::Relaxed);
+            let line = if is_json { self.json() } else { self.text() };
+            log::info!(target: REQUEST, "{line}");
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut line = format!(
+            "{} {} {} {} {}",
+            self.id,
+            self.client,
+            self.method,
+            shown(&self.path),
+            self.status
+        );
+        let mut add = |name: &str, value: String| {
+            let _ = write!(line, " {name}={value}");
+        };
+        if !self.model.is_empty() {
+            add("model", shown(&self.model));
+        }
+        if !self.deployment.is_empty() {
+            add("deployment", self.deployment.clone());
+        }
+        if self.is_stream {
+            add("stream", "true".into());
+        }
+        if self.tries > 1 {
+            add("tries", self.tries.to_string());
+        }
+        if let Some(usage) = self.usage {
+            add("in", usage.input.to_string());
+            add("cached", usage.cached.to_string());
+            add("out", usage.output.to_string());
+            add("reasoning", usage.reasoning.to_string());
+        }
+        if let Some(first) = self.first_byte {
+            add("first_ms", first.as_millis().to_string());
+        }
+        add("ms", self.total.as_millis().to_string());
+        if let Some(id) = &self.upstream_id {
+            add("upstream_id", shown(id));
+        }
+        if !self.dropped.is_empty() {
+            add("dropped", self.dropped.join(","));
+        }
+        if let Some(error) = &self.error {
+            add("error", format!("{error:?}"));
+        }
+        line
+    }
+
+    fn json(&self) -> String {
+        let usage = self.usage.map(|u| {
+            json!({"input": u.input, "cached": u.cached, "output": u.output, "reasoning": u.reasoning})
+        });
+        json!({
+            "id": self.id,
+            "client": self.client,
+            "method": self.method,
+            "path": self.path,
+            "status": self.status,
+            "model": self.model,
+            "deployment": self.deployment,
+            "stream": self.is_stream,
+            "tries": self.tries,
+            "upstream_id": self.upstream_id,
+            "usage": usage,
+            "first_ms": self.first_byte.map(|d| d.as_millis() as u64),
+            "ms": self.total.as_millis() as u64,
+            "dropped": self.dropped,
+            "error": self.error,
+        })
+        .to_string()
+    }
+}
+
+/// Text of a client's, so that it can neither forge a line nor hide in one.
+fn shown(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_graphic() && c != '"' && c != '=';
+    if text.chars().all(is_plain) { text.to_owned() } else { format!("{text:?}") }
+}
+
+static IS_JSON: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+/// Each record as a JSON object of one line: `time`, `level`, `target`, and `message` or `request`.
+struct JsonLogger {
+    level: LevelFilter,
+}
+
+impl log::Log for JsonLogger {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        let crate_name = metadata.target().split("::").next().unwrap_or("");
+        let level = if QUIET.contains(&crate_name) {
+            self.level.min(LevelFilter::Warn)
+        } else {
+            self.level
+        };
+        metadata.level() <= level
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let time = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0.0, |d| (d.as_millis() as f64) / 1000.0);
+        let message = record.args().to_string();
+        let (key, value) = if record.target() == REQUEST {
+            ("request", serde_json::from_str(&message).unwrap_or(json!(message)))
+        } else {
+            ("message", json!(message))
+        };
+        let line = json!({
+            "time": time,
+            "level": record.level().as_str(),
+            "target": record.target(),
+            key: value,
+        });
+        eprintln!("{line}");
+    }
+
+    fn flush(&self) {}
+}

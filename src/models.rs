@@ -1,0 +1,201 @@
+//! A model's name → the deployments that serve it.
+//!
+//! Found in this order: the name as configured, an alias, the name with or without `anthropic--`. Never another model.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::aicore::Url;
+use crate::config::Config;
+use crate::error::Error;
+use crate::families::{self, Family};
+
+/// How many aliases may lead to one another.
+const ALIAS_DEPTH_MAX: usize = 8;
+const ANTHROPIC: &str = "anthropic--";
+
+/// The models there are.
+#[derive(Debug)]
+pub struct Models {
+    models: Vec<Model>,
+    aliases: Vec<(String, String)>,
+}
+
+/// One model and its deployments, all of one family.
+#[derive(Debug)]
+pub struct Model {
+    pub name: String,
+    pub family: &'static Family,
+    pub deployments: Vec<Deployment>,
+    next: AtomicUsize,
+}
+
+/// One deployment, with the URLs of what it serves.
+#[derive(Debug)]
+pub struct Deployment {
+    /// The last part of its URL, for the log.
+    pub id: String,
+    pub subaccount: usize,
+    pub chat: Option<Url>,
+    pub embeddings: Option<Url>,
+}
+
+impl Models {
+    /// Fails with one line a fault, each beginning with its JSON path.
+    pub fn new(config: &Config) -> Result<Models, Vec<String>> {
+        let mut models: Vec<Model> = vec![];
+        let mut faults = vec![];
+        for (index, subaccount) in config.subaccounts.iter().enumerate() {
+            for (name, urls) in &subaccount.deployment_models {
+                let family = match family_of(name, config) {
+                    Ok(family) => family,
+                    Err(fault) => {
+                        faults.push(fault);
+                        continue;
+                    }
+                };
+                let deployments = urls.iter().enumerate().filter_map(|(i, url)| {
+                    deployment(url, index, family, &config.api_version)
+                        .map_err(|e| faults.push(format!("deployment_models[{name:?}][{i}]: {e}")))
+                        .ok()
+                });
+                let deployments: Vec<_> = deployments.collect();
+                match models.iter_mut().find(|m| m.name == *name) {
+                    Some(model) => model.deployments.extend(deployments),
+                    None => models.push(Model {
+                        name: name.clone(),
+                        family,
+                        deployments,
+                        next: AtomicUsize::new(0),
+                    }),
+                }
+            }
+        }
+        models.retain(|m| !m.deployments.is_empty());
+        let models = Models { models, aliases: config.aliases.clone() };
+        if faults.is_empty() { Ok(models) } else { Err(faults) }
+    }
+
+    /// The model of this name. 404 with the names there are.
+    pub fn find(&self, name: &str) -> Result<&Model, Error> {
+        let unknown =
+            || Error::UnknownModel { name: name.chars().take(200).collect(), known: self.names() };
+        let mut wanted = name;
+        for _ in 0..ALIAS_DEPTH_MAX {
+            if let Some(model) = self.named(wanted) {
+                return Ok(model);
+            }
+            let Some((_, target)) = self.aliases.iter().find(|(p, _)| matches(p, wanted)) else {
+                break;
+            };
+            wanted = target;
+        }
+        Err(unknown())
+    }
+
+    /// All models, in the order of the configuration.
+    pub fn all(&self) -> &[Model] {
+        &self.models
+    }
+
+    /// What a client may ask for: the models' names, and the aliases that are no patterns.
+    pub fn listed(&self) -> Vec<(&str, &Model)> {
+        let models = self.models.iter().map(|m| (m.name.as_str(), m));
+        let aliases = self.aliases.iter().filter(|(name, _)| !name.contains('*'));
+        let aliases = aliases.filter_map(|(name, _)| Some((name.as_str(), self.find(name).ok()?)));
+        models.chain(aliases).collect()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.listed().into_iter().map(|(name, _)| name.to_owned()).collect()
+    }
+
+    fn named(&self, name: &str) -> Option<&Model> {
+        let exact = |name: &str| self.models.iter().find(|m| m.name == name);
+        exact(name).or_else(|| match name.strip_prefix(ANTHROPIC) {
+            Some(bare) => exact(bare),
+            None => exact(&format!("{ANTHROPIC}{name}")),
+        })
+    }
+}
+
+impl Model {
+    /// The deployments in the order in which to try them: one after the other has the first place.
+    pub fn in_turn(&self) -> impl Iterator<Item = &Deployment> {
+        let first = match self.deployments.len() {
+            1 => 0,
+            n => self.next.fetch_add(1, Ordering::Relaxed) % n,
+        };
+        let (before, after) = self.deployments.split_at(first);
+        after.iter().chain(before)
+    }
+}
+
+/// Whether `name` is what `pattern`, with any number of `*`, means.
+pub fn matches(pattern: &str, name: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(mut name) = name.strip_prefix(start) else { return false };
+    let mut parts = rest.split('*').peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return name.ends_with(part);
+        }
+        match name.find(part) {
+            Some(at) => name = &name[at + part.len()..],
+            None => return false,
+        }
+    }
+    true
+}
+
+fn family_of(name: &str, config: &Config) -> Result<&'static Family, String> {
+    match config.families.iter().find(|(pattern, _)| matches(pattern, name)) {
+        None => Ok(families::of_model(name)),
+        Some((pattern, family)) => families::by_name(family).ok_or_else(|| {
+            format!(
+                "families[{pattern:?}]: there is no family {family:?}; there are: {}",
+                families::names()
+            )
+        }),
+    }
+}
+
+fn deployment(
+    url: &str,
+    subaccount: usize,
+    family: &Family,
+    api_version: &str,
+) -> Result<Deployment, String> {
+    let base = url.trim_end_matches('/');
+    let at = |path: &str| Url::parse(&format!("{base}{}", path.replace("{}", api_version)));
+    Url::parse(base)?;
+    Ok(Deployment {
+        id: base.rsplit('/').next().unwrap_or(base).to_owned(),
+        subaccount,
+        chat: family.service.as_ref().map(|s| at(s.chat_path)).transpose()?,
+        embeddings: family.service.as_ref().map(|s| at(s.embeddings_path)).transpose()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn patterns() {
+        let table = [
+            ("gpt-4o", "gpt-4o", true),
+            ("gpt-4o", "gpt-4", false),
+            ("gpt-*", "gpt-4o", true),
+            ("*", "", true),
+            ("*-mini", "gpt-5-mini", true),
+            ("*-mini", "gpt-5-mini-x", false),
+            ("claude-*-4*", "claude-sonnet-4-5", true),
+            ("claude-*-4*", "claude-4", false),
+            ("a*a", "a", false),
+            ("a*b*c", "aXbYc", true),
+        ];
+        for (pattern, name, expected) in table {
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+}

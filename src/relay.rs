@@ -1,0 +1,601 @@
+//! The way of a request, from its first byte to its last.
+//!
+//! [`Relay::handle`] is the list: route, authenticate, read the body, find the model, adapt the body, try its deployments
+//! one after the other, and pass the reply on. Knows neither the sockets towards clients nor the HTTP library towards AI
+//! Core: a client is a [`Client`], AI Core an [`AiCore`].
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+use crate::aicore::{AiCore, HeaderText, Request, Response, Settings, Url, Watch};
+use crate::auth::Auth;
+use crate::config::{Config, Limits};
+use crate::credentials::Credentials;
+use crate::dialect::Dialect;
+use crate::dialect::openai_chat::{self, PassStream, Passed};
+use crate::envelope::Envelope;
+use crate::error::Error;
+use crate::families::Service;
+use crate::log::RequestLine;
+use crate::models::{Deployment, Model, Models};
+use crate::routes::{Action, Route, dialect_of, route};
+use crate::{local, sse, upstream_error};
+
+/// What is read of an error answer.
+const ERROR_BYTES_MAX: usize = 256 * 1024;
+/// The largest single event of a stream.
+const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// What is read from AI Core at a time.
+const READ_BYTES: usize = 8 * 1024;
+
+/// One request of a client, and the way back to it. All methods take `&self`: while a reply is awaited, keep-alives are
+/// written from within the wait.
+pub trait Client {
+    fn method(&self) -> &str;
+    /// Path and query.
+    fn target(&self) -> &str;
+    /// A header by its lower-case name.
+    fn header(&self, name: &str) -> Option<&str>;
+    fn address(&self) -> IpAddr;
+    /// Reads the body; called at most once.
+    fn body(&self, bytes_max: usize) -> Result<Vec<u8>, Error>;
+    /// The client's socket, to see when it hangs up.
+    fn socket(&self) -> Option<BorrowedFd<'_>>;
+    /// A whole answer.
+    fn answer(&self, head: &Head, body: &[u8]) -> Result<(), Error>;
+    /// The head of an answer in parts; goes out with the first of them.
+    fn begin(&self, head: &Head);
+    /// A part, sent at once.
+    fn part(&self, bytes: &[u8]) -> Result<(), Error>;
+    /// The last part, and a clean end.
+    fn end(&self, bytes: &[u8]) -> Result<(), Error>;
+    /// An end that the client can tell from a clean one.
+    fn abort(&self);
+}
+
+/// The head of an answer. Framing and connection headers are the client's own business.
+#[derive(Debug, Clone)]
+pub struct Head {
+    pub status: u16,
+    pub headers: Vec<(&'static str, String)>,
+}
+
+/// Everything that requests share.
+pub struct Relay {
+    pub models: Models,
+    auth: Auth,
+    subaccounts: Vec<Subaccount>,
+    aicore: Arc<AiCore>,
+    limits: Limits,
+    cors_origins: Vec<String>,
+    json: HeaderText,
+    event_stream: HeaderText,
+}
+
+struct Subaccount {
+    credentials: Arc<Credentials>,
+    resource_group: HeaderText,
+}
+
+impl Relay {
+    /// Fails with one line a fault of the configuration.
+    pub fn new(config: &Config) -> Result<Relay, Vec<String>> {
+        let settings = Settings {
+            connect_max: Duration::from_millis(config.limits.upstream_connect_ms_max),
+            idle_max: Duration::from_millis(config.limits.upstream_idle_ms_max),
+            extra_roots: config.upstream_ca.clone(),
+        };
+        let one = |e: String| vec![e];
+        let subaccounts = config.subaccounts.iter().map(Subaccount::new);
+        Ok(Relay {
+            models: Models::new(config)?,
+            auth: Auth::new(config.client_keys.clone()),
+            subaccounts: subaccounts.collect::<Result<_, _>>().map_err(one)?,
+            aicore: Arc::new(AiCore::new(&settings).map_err(|e| one(format!("upstream_ca: {e}")))?),
+            limits: config.limits.clone(),
+            cors_origins: config.cors_origins.clone(),
+            json: HeaderText::new("application/json").map_err(one)?,
+            event_stream: HeaderText::new("text/event-stream").map_err(one)?,
+        })
+    }
+
+    /// Answers one request, and logs it.
+    pub fn handle(&self, client: Rc<dyn Client>) {
+        let exchange = Rc::new(Exchange::new(client, self));
+        let result = route(exchange.client.method(), exchange.client.target())
+            .and_then(|route| self.answer(&exchange, route));
+        if let Err(error) = result {
+            exchange.fail(&error);
+        }
+        exchange.log();
+    }
+
+    fn answer(&self, exchange: &Rc<Exchange>, route: Route) -> Result<(), Error> {
+        match route.action {
+            Action::Preflight => {
+                return exchange.answer_empty(204, self.preflight_headers(exchange));
+            }
+            Action::Health => return exchange.answer_json(200, local::health()),
+            Action::Ready => {
+                let (status, body) = local::ready(&self.models, self.token_for_readiness());
+                return exchange.answer_json(status, body);
+            }
+            _ => {}
+        }
+        self.authenticate(exchange)?;
+        match route.action {
+            Action::Models => {
+                exchange.answer_json(200, local::models(&self.models, exchange.list_dialect()))
+            }
+            Action::Model => {
+                let name = route.name.as_deref().unwrap_or("");
+                exchange
+                    .answer_json(200, local::model(&self.models, name, exchange.list_dialect())?)
+            }
+            _ => self.relay(exchange, &route),
+        }
+    }
+
+    /// Before the body is read. Who guesses is slowed.
+    fn authenticate(&self, exchange: &Exchange) -> Result<(), Error> {
+        let client = &exchange.client;
+        if self.auth.admits(|name| client.header(name)) {
+            return Ok(());
+        }
+        std::thread::sleep(self.auth.failed(client.address(), Instant::now()));
+        Err(Error::Unauthorized)
+    }
+
+    /// A request that AI Core answers.
+    fn relay(&self, exchange: &Rc<Exchange>, route: &Route) -> Result<(), Error> {
+        let mut body = Envelope::parse(exchange.read_body(self.limits.body_bytes_max)?)?;
+        let name = match &route.name {
+            Some(name) => name.clone(),
+            None => body.get::<String>("model", "a model's name, a string,")?.ok_or_else(|| {
+                Error::bad_request("model", "missing; GET /v1/models lists what there is")
+            })?,
+        };
+        exchange.line.borrow_mut().model = name.clone();
+        let model = self.models.find(&name)?;
+        let service = served(model)?;
+        let reply = match route.action {
+            Action::Embeddings => Reply::Whole,
+            _ => self.prepare_chat(exchange, model, service, &mut body)?,
+        };
+        let call = Call { model: name, bytes: &body.to_bytes(), action: route.action, reply };
+        self.try_deployments(exchange, model, &call)
+    }
+
+    /// Adapts a chat body; how its reply will come.
+    fn prepare_chat(
+        &self,
+        exchange: &Exchange,
+        model: &Model,
+        service: &Service,
+        body: &mut Envelope,
+    ) -> Result<Reply, Error> {
+        let dropped = (service.adapt_chat)(body, &model.name)?;
+        exchange.line.borrow_mut().dropped = dropped;
+        let is_stream = body.get::<bool>("stream", "true or false")?.unwrap_or(false);
+        if !is_stream {
+            return Ok(Reply::Whole);
+        }
+        exchange.line.borrow_mut().is_stream = true;
+        exchange.patience.set(Some(Duration::from_millis(self.limits.keep_alive_ms)));
+        Ok(Reply::Stream { wants_usage: ask_for_usage(body)? })
+    }
+
+    /// One after the other, until one answers or the client has seen a part of an answer.
+    fn try_deployments(
+        &self,
+        exchange: &Rc<Exchange>,
+        model: &Model,
+        call: &Call<'_>,
+    ) -> Result<(), Error> {
+        let mut failure = Error::UnknownModel { name: call.model.clone(), known: vec![] };
+        for deployment in model.in_turn().take(self.limits.tries as usize) {
+            exchange.next_try(deployment);
+            match self.call(exchange, deployment, call) {
+                Err(error) if error.is_deployments_own() && !exchange.has_content.get() => {
+                    failure = error;
+                }
+                result => return result,
+            }
+        }
+        Err(failure)
+    }
+
+    /// One deployment: its answer, passed on.
+    fn call(
+        &self,
+        exchange: &Rc<Exchange>,
+        deployment: &Deployment,
+        call: &Call<'_>,
+    ) -> Result<(), Error> {
+        let mut response = self.post(exchange, deployment, call)?;
+        exchange.line.borrow_mut().upstream_id = response.header("x-request-id").map(str::to_owned);
+        match call.reply {
+            Reply::Whole => {
+                let body = response.read_all(self.limits.reply_bytes_max)?;
+                let (body, usage) = openai_chat::pass_reply(body, &call.model)?;
+                exchange.line.borrow_mut().usage = usage;
+                exchange.answer_json(200, body)
+            }
+            Reply::Stream { wants_usage } => {
+                let mut stream = PassStream::new(&call.model, wants_usage);
+                let result = exchange.pass_stream(response, &mut stream);
+                exchange.line.borrow_mut().usage = stream.usage();
+                result
+            }
+        }
+    }
+
+    /// Sends the request; an answer with a good status. A refused access token is renewed once.
+    fn post(
+        &self,
+        exchange: &Rc<Exchange>,
+        deployment: &Deployment,
+        call: &Call<'_>,
+    ) -> Result<Response, Error> {
+        let url = call.url(deployment).ok_or(Error::Internal)?;
+        let subaccount = self.subaccounts.get(deployment.subaccount).ok_or(Error::Internal)?;
+        let accept = match call.reply {
+            Reply::Whole => &self.json,
+            Reply::Stream { .. } => &self.event_stream,
+        };
+        let mut may_renew = true;
+        loop {
+            let token = subaccount.credentials.access_token(&self.aicore)?;
+            let request = Request {
+                url,
+                headers: &[
+                    ("authorization", &token.authorization),
+                    ("ai-resource-group", &subaccount.resource_group),
+                    ("content-type", &self.json),
+                    ("accept", accept),
+                ],
+                body: Some(call.bytes),
+            };
+            let mut response = self.aicore.send(&request, Some(exchange.clone()))?;
+            if (200..300).contains(&response.status) {
+                return Ok(response);
+            }
+            let error = error_of(&mut response);
+            if !matches!(response.status, 401 | 403) || !may_renew {
+                return Err(error);
+            }
+            subaccount.credentials.discard(&token);
+            may_renew = false;
+        }
+    }
+
+    fn token_for_readiness(&self) -> Result<(), Error> {
+        for subaccount in &self.subaccounts {
+            subaccount.credentials.access_token(&self.aicore)?;
+        }
+        Ok(())
+    }
+
+    fn preflight_headers(&self, exchange: &Exchange) -> Vec<(&'static str, String)> {
+        let wanted = exchange.client.header("access-control-request-headers");
+        vec![
+            ("access-control-allow-methods", "GET, POST, DELETE, OPTIONS".into()),
+            (
+                "access-control-allow-headers",
+                wanted.unwrap_or("authorization, content-type").into(),
+            ),
+            ("access-control-max-age", "86400".into()),
+        ]
+    }
+
+    /// The value of Access-Control-Allow-Origin for this client, if any.
+    fn allowed_origin(&self, origin: Option<&str>) -> Option<String> {
+        if self.cors_origins.iter().any(|o| o == "*") {
+            return Some("*".into());
+        }
+        let origin = origin?;
+        self.cors_origins.iter().find(|o| o.trim_end_matches('/') == origin).map(|_| origin.into())
+    }
+}
+
+impl Subaccount {
+    fn new(config: &crate::config::Subaccount) -> Result<Subaccount, String> {
+        let resource_group =
+            HeaderText::new(&config.resource_group).map_err(|e| format!("resource_group: {e}"))?;
+        let credentials = Arc::new(Credentials::new(&config.service_key)?);
+        Ok(Subaccount { credentials, resource_group })
+    }
+}
+
+/// A call that any deployment of its model can answer.
+struct Call<'a> {
+    /// The name the client used.
+    model: String,
+    bytes: &'a [u8],
+    action: Action,
+    reply: Reply,
+}
+
+enum Reply {
+    Whole,
+    Stream { wants_usage: bool },
+}
+
+impl Call<'_> {
+    fn url<'a>(&self, deployment: &'a Deployment) -> Option<&'a Url> {
+        match self.action {
+            Action::Embeddings => deployment.embeddings.as_ref(),
+            _ => deployment.chat.as_ref(),
+        }
+    }
+}
+
+/// A request on its way: the client, what was sent to it, and what the log will say.
+struct Exchange {
+    client: Rc<dyn Client>,
+    dialect: Dialect,
+    /// On every answer.
+    headers: Vec<(&'static str, String)>,
+    line: RefCell<RequestLine>,
+    began_at: Instant,
+    /// How long AI Core may be silent before a stream's client hears a keep-alive.
+    patience: Cell<Option<Duration>>,
+    has_head: Cell<bool>,
+    has_content: Cell<bool>,
+}
+
+impl Exchange {
+    fn new(client: Rc<dyn Client>, relay: &Relay) -> Exchange {
+        let dialect = dialect_of(client.target());
+        let id = local::request_id(client.header("x-request-id"));
+        let mut headers = vec![("x-request-id", id.clone())];
+        if dialect == Dialect::Anthropic {
+            headers.push(("request-id", id.clone()));
+        }
+        if let Some(origin) = relay.allowed_origin(client.header("origin")) {
+            headers.push(("access-control-allow-origin", origin));
+            headers.push(("access-control-expose-headers", "*".into()));
+            if relay.cors_origins.len() > 1 {
+                headers.push(("vary", "origin".into()));
+            }
+        }
+        let line = RequestLine {
+            id,
+            client: client.address().to_string(),
+            method: client.method().to_owned(),
+            path: client.target().split('?').next().unwrap_or("").chars().take(200).collect(),
+            ..RequestLine::default()
+        };
+        Exchange {
+            client,
+            dialect,
+            headers,
+            line: RefCell::new(line),
+            began_at: Instant::now(),
+            patience: Cell::new(None),
+            has_head: Cell::new(false),
+            has_content: Cell::new(false),
+        }
+    }
+
+    fn read_body(&self, bytes_max: usize) -> Result<Vec<u8>, Error> {
+        if let Some(encoding) = self.client.header("content-encoding") {
+            if !encoding.eq_ignore_ascii_case("identity") {
+                return Err(Error::UnsupportedEncoding {
+                    encoding: encoding.chars().take(50).collect(),
+                });
+            }
+        }
+        self.client.body(bytes_max)
+    }
+
+    /// The shape of lists of models: Anthropic's where its version header is sent.
+    fn list_dialect(&self) -> Dialect {
+        match self.client.header("anthropic-version") {
+            Some(_) => Dialect::Anthropic,
+            None => self.dialect,
+        }
+    }
+
+    fn next_try(&self, deployment: &Deployment) {
+        let mut line = self.line.borrow_mut();
+        line.tries += 1;
+        line.deployment.clone_from(&deployment.id);
+    }
+
+    fn answer_json(&self, status: u16, body: impl Into<Vec<u8>>) -> Result<(), Error> {
+        self.answer(status, vec![("content-type", "application/json".into())], &body.into())
+    }
+
+    fn answer_empty(&self, status: u16, headers: Vec<(&'static str, String)>) -> Result<(), Error> {
+        self.answer(status, headers, b"")
+    }
+
+    fn answer(
+        &self,
+        status: u16,
+        headers: Vec<(&'static str, String)>,
+        body: &[u8],
+    ) -> Result<(), Error> {
+        let head = self.head(status, headers);
+        self.note_first_byte();
+        self.client.answer(&head, body)
+    }
+
+    fn head(&self, status: u16, mut headers: Vec<(&'static str, String)>) -> Head {
+        self.line.borrow_mut().status = status;
+        headers.extend(self.headers.iter().cloned());
+        let dropped = &self.line.borrow().dropped;
+        if !dropped.is_empty() {
+            headers.push(("x-proxy-dropped", dropped.join(", ")));
+        }
+        Head { status, headers }
+    }
+
+    /// Passes a stream on, frame by frame, as it comes.
+    fn pass_stream(&self, mut response: Response, stream: &mut PassStream) -> Result<(), Error> {
+        let mut frames = sse::Frames::default();
+        let mut out = vec![];
+        let mut chunk = [0; READ_BYTES];
+        loop {
+            let count = response.read(&mut chunk)?;
+            match count {
+                0 => frames.finish(),
+                _ => frames.push(&chunk[..count]),
+            }
+            out.clear();
+            let mut passed = Passed::Nothing;
+            while let Some(frame) = frames.next() {
+                passed = stream.frame(&frame, &mut out);
+                if matches!(passed, Passed::Done | Passed::Failed(_)) {
+                    break;
+                }
+            }
+            if count == 0 && !matches!(passed, Passed::Done | Passed::Failed(_)) {
+                passed = stream.finish(&mut out);
+            }
+            match passed {
+                Passed::Done => {
+                    self.end_stream(&out)?;
+                    response.finish();
+                    return Ok(());
+                }
+                Passed::Failed(error) => {
+                    self.send_parts(&out)?;
+                    return Err(error);
+                }
+                Passed::Nothing | Passed::Content => self.send_parts(&out)?,
+            }
+            if frames.pending() > FRAME_BYTES_MAX {
+                return Err(Error::BadReply {
+                    what: "SAP AI Core sent an event without end.".into(),
+                });
+            }
+        }
+    }
+
+    fn send_parts(&self, parts: &[u8]) -> Result<(), Error> {
+        if parts.is_empty() {
+            return Ok(());
+        }
+        self.begin_stream();
+        self.has_content.set(true);
+        self.client.part(parts)
+    }
+
+    fn end_stream(&self, parts: &[u8]) -> Result<(), Error> {
+        self.begin_stream();
+        self.has_content.set(true);
+        self.client.end(parts)
+    }
+
+    /// The status is committed here: with the first frame that means something, or the first keep-alive.
+    fn begin_stream(&self) {
+        if self.has_head.replace(true) {
+            return;
+        }
+        let headers = vec![
+            ("content-type", "text/event-stream".into()),
+            ("cache-control", "no-cache".into()),
+            // nginx in front of us would hold the stream back.
+            ("x-accel-buffering", "no".into()),
+        ];
+        let head = self.head(200, headers);
+        self.client.begin(&head);
+        self.note_first_byte();
+    }
+
+    /// An error answer, or, after the head, an error frame and an end that is none.
+    fn fail(&self, error: &Error) {
+        self.line.borrow_mut().failed(error);
+        if *error == Error::ClientGone {
+            self.line.borrow_mut().status = error.status();
+            return self.client.abort();
+        }
+        let id = self.line.borrow().id.clone();
+        let body = self.dialect.error_body(error, &id);
+        if self.has_head.get() {
+            let mut frame = vec![];
+            sse::write_data(&mut frame, body.as_bytes());
+            let _ = self.client.part(&frame);
+            return self.client.abort();
+        }
+        let mut headers = vec![("content-type", "application/json".into())];
+        headers.extend(error.retry_after().map(|v| ("retry-after", v.to_owned())));
+        headers.extend(error.allow().map(|v| ("allow", v.to_owned())));
+        if *error == Error::Unauthorized {
+            headers.push(("www-authenticate", "Bearer".into()));
+        }
+        // Whether the client still gets it changes nothing.
+        let _ = self.answer(error.status(), headers, body.as_bytes());
+    }
+
+    fn note_first_byte(&self) {
+        self.line.borrow_mut().first_byte = Some(self.began_at.elapsed());
+    }
+
+    fn log(&self) {
+        let mut line = self.line.borrow_mut();
+        line.total = self.began_at.elapsed();
+        line.write();
+    }
+}
+
+impl Watch for Exchange {
+    fn socket(&self) -> Option<BorrowedFd<'_>> {
+        self.client.socket()
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        self.patience.get()
+    }
+
+    fn silent(&self) -> Result<(), Error> {
+        self.begin_stream();
+        self.client.part(sse::KEEP_ALIVE)
+    }
+}
+
+fn served(model: &Model) -> Result<&'static Service, Error> {
+    model.family.service.as_ref().ok_or_else(|| Error::BadRequest {
+        path: "model".into(),
+        why: format!(
+            "`{}` is of the {} family, which this version of the proxy does not serve yet; it serves OpenAI models",
+            model.name, model.family.name
+        ),
+    })
+}
+
+/// Asks AI Core for the usage of a stream, for the log. Whether the client had asked for it.
+fn ask_for_usage(body: &mut Envelope) -> Result<bool, Error> {
+    #[derive(Deserialize)]
+    struct StreamOptions {
+        include_usage: Option<bool>,
+    }
+    let raw = body.raw("stream_options").filter(|raw| *raw != b"null").map(<[u8]>::to_vec);
+    let Some(raw) = raw else {
+        body.set("stream_options", r#"{"include_usage":true}"#);
+        return Ok(false);
+    };
+    let options = body.get::<StreamOptions>("stream_options", "an object with `include_usage`")?;
+    let wants_usage = options.and_then(|o| o.include_usage).unwrap_or(false);
+    if !wants_usage {
+        let mut options = Envelope::parse(raw)?;
+        options.set("include_usage", "true");
+        body.set("stream_options", String::from_utf8_lossy(&options.to_bytes()));
+    }
+    Ok(wants_usage)
+}
+
+fn error_of(response: &mut Response) -> Error {
+    let retry_after = response.header("retry-after").map(str::to_owned);
+    // Where the body cannot be read, the status says enough.
+    let body = response.read_all(ERROR_BYTES_MAX).unwrap_or_default();
+    upstream_error::from_response(response.status, &body, retry_after)
+}
