@@ -1,2 +1,3 @@
 //! Placeholder for the map.
+pub mod demo;
 pub mod error;
