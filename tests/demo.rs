@@ -174,13 +174,7 @@ fn what_azure_refuses_is_refused() {
         ("gpt-4o", with(json!({"tools": [tool("a b")]})), "tools[0].function.name"),
         ("gpt-4o", with(json!({"tools": [{"type": "custom"}]})), "Invalid value: \"custom\""),
         ("gpt-4o", with(json!({"tool_choice": "auto"})), "only allowed when 'tools'"),
-        (
-            "gpt-4o",
-            with(
-                json!({"tools": [tool("f")], "tool_choice": {"type": "function", "function": {"name": "g"}}}),
-            ),
-            "tool_choice",
-        ),
+        ("gpt-4o", with(json!({"tools": [tool("f")], "tool_choice": tool("g")})), "tool_choice"),
         ("gpt-4o", with(json!({"stream_options": {"include_usage": true}})), "'stream_options'"),
         ("gpt-4o", with(json!({"temperature": 3})), "Invalid 'temperature'"),
         ("gpt-4o", with(json!({"temperature": "1"})), "Invalid type for 'temperature'"),
@@ -269,18 +263,21 @@ fn a_stream_has_the_recorded_order() {
     let text = reply.text();
     let data = text.strip_suffix("\n\n").unwrap().split("\n\n").collect::<Vec<_>>();
     assert!(data.iter().all(|frame| frame.starts_with("data: ") && !frame.contains('\n')));
-    let safe = r#"{"hate":{"filtered":false,"severity":"safe"},"self_harm":{"filtered":false,"severity":"safe"},"sexual":{"filtered":false,"severity":"safe"},"violence":{"filtered":false,"severity":"safe"}}"#;
-    assert_eq!(
-        data[0],
-        format!(
-            r#"data: {{"choices":[],"created":0,"id":"","model":"","object":"","prompt_filter_results":[{{"prompt_index":0,"content_filter_results":{safe}}}]}}"#
-        )
-    );
-    assert!(data[1].starts_with(r#"data: {"choices":[{"content_filter_results":{},"delta":{"content":"","refusal":null,"role":"assistant"},"finish_reason":null,"index":0,"logprobs":null}],"created":"#));
-    assert!(data[1].ends_with(r#","model":"gpt-4o-2024-08-06","object":"chat.completion.chunk","system_fingerprint":"fp_0123456789","usage":null}"#));
-    assert!(data[2].starts_with(&format!(
-        r#"data: {{"choices":[{{"content_filter_results":{safe},"delta":{{"content":"You "}},"#
-    )));
+    let safe = ["hate", "self_harm", "sexual", "violence"]
+        .map(|name| format!(r#""{name}":{{"filtered":false,"severity":"safe"}}"#))
+        .join(",");
+    let filter = format!(r#"[{{"prompt_index":0,"content_filter_results":{{{safe}}}}}]"#);
+    let empty = r#"data: {"choices":[],"created":0,"id":"","model":"","object":"","#;
+    assert_eq!(data[0], format!(r#"{empty}"prompt_filter_results":{filter}}}"#));
+    let role = r#""delta":{"content":"","refusal":null,"role":"assistant"},"#;
+    let open = r#"data: {"choices":[{"content_filter_results":"#;
+    let rest = r#""finish_reason":null,"index":0,"logprobs":null}],"created":"#;
+    assert!(data[1].starts_with(&format!("{open}{{}},{role}{rest}")));
+    let model = r#","model":"gpt-4o-2024-08-06","object":"chat.completion.chunk","#;
+    let end = r#""system_fingerprint":"fp_0123456789","usage":null}"#;
+    assert!(data[1].ends_with(&format!("{model}{end}")));
+    let delta = r#""delta":{"content":"You "},"#;
+    assert!(data[2].starts_with(&format!("{open}{{{safe}}},{delta}{rest}")));
     let n = data.len();
     assert!(data[n - 3].contains(r#""delta":{},"finish_reason":"stop""#));
     assert!(data[n - 2].starts_with(r#"data: {"choices":[],"created":1"#));
@@ -342,7 +339,8 @@ fn tools_are_called_and_their_results_quoted() {
     assert_eq!(arguments, ["{\"city\":\"Paris\"}", "{}"]);
     let last = &frames[frames.len() - 1]["choices"][0];
     assert_eq!(last["finish_reason"], "tool_calls");
-    let call = json!({"id": "c1", "type": "function", "function": {"name": "get_time", "arguments": "{}"}});
+    let function = json!({"name": "get_time", "arguments": "{}"});
+    let call = json!({"id": "c1", "type": "function", "function": function});
     let mut after = ask("get_time", json!({}));
     let messages = after["messages"].as_array_mut().unwrap();
     messages.push(json!({"role": "assistant", "content": null, "tool_calls": [call]}));
@@ -367,7 +365,8 @@ fn formats_limits_stops_images_and_logprobs() {
         "type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"],
         "additionalProperties": false,
     });
-    let format = json!({"type": "json_schema", "json_schema": {"name": "x", "strict": true, "schema": schema}});
+    let schema = json!({"name": "x", "strict": true, "schema": schema});
+    let format = json!({"type": "json_schema", "json_schema": schema});
     assert_eq!(text(&ask(json!({ "response_format": format }))), "{\"n\":1}");
     let cut = ask(json!({"max_tokens": 2}));
     assert_eq!((text(&cut).as_str(), &cut["finish_reason"]), ("You said", &json!("length")));
@@ -530,7 +529,8 @@ fn connections_are_kept_closed_and_left_as_asked() {
     let mut client = Client::new(&demo);
     let host = client.host.clone();
     client.write(&format!(
-        "POST {path} HTTP/1.1\r\nHost: {host}\r\n{chunked}{headers}\r\n5\r\n{}\r\n{:x}\r\n{}\r\n0\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nHost: {host}\r\n{chunked}{headers}\r\n\
+         5\r\n{}\r\n{:x}\r\n{}\r\n0\r\n\r\n",
         &body[..5],
         body.len() - 5,
         &body[5..]
@@ -671,7 +671,8 @@ impl Client {
     fn send(&mut self, method: &str, target: &str, headers: &str, body: &[u8]) -> Reply {
         let (host, length) = (&self.host, body.len());
         let head = format!(
-            "{method} {target} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n{headers}\r\n"
+            "{method} {target} HTTP/1.1\r\nHost: {host}\r\n\
+             Content-Length: {length}\r\n{headers}\r\n"
         );
         self.write(&format!("{head}{}", std::str::from_utf8(body).unwrap()));
         self.read()
