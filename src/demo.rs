@@ -1,22 +1,25 @@
-//! An embedded simulated SAP AI Core on loopback: what `--demo` talks to, and the upstream of our tests.
+//! An embedded simulated SAP AI Core on loopback: what `--demo` talks to, and the upstream of our
+//! tests.
 //!
-//! It is strict. What the real one refuses (dossier, sections 2 to 5a, 7 and 10) it refuses too, in the recorded shapes,
-//! and beyond that it refuses requests that carry a client's own credentials or negotiation headers upstream.
+//! It is strict. What the real one refuses (dossier, sections 2 to 5a, 7 and 10) it refuses too, in
+//! the recorded shapes, and beyond that it refuses requests that carry a client's own credentials
+//! or negotiation headers upstream.
 //!
 //! ```text
-//! POST /oauth/token                            credentials in the form, or Basic with the grant in form or query (2)
-//! GET  /v2/lm/deployments[/{id}|/$count]       status, scenarioId, executableIds, configurationId, $top, $skip (4.1)
-//! GET  /v2/lm/configurations/{id}              for deployments that do not name their model (4.1)
-//! POST /v2/inference/deployments/{id}/…        the deployment's family decides: see FAMILIES
+//! POST /oauth/token                       id and secret in the form, or Basic (dossier 2)
+//! GET  /v2/lm/deployments[/{id}|/$count]  filtered and paged as the real list is (4.1)
+//! GET  /v2/lm/configurations/{id}         for deployments that do not name their model (4.1)
+//! POST /v2/inference/deployments/{id}/…   the deployment's family decides: see FAMILIES
 //! ```
 //!
-//! An answer is one of the demo's own: the user's text comes back in a sentence, tools are called when the user's text
-//! names them, embeddings are drawn from a hash of the text. Everything is the same each time but ids and times.
+//! An answer is one of the demo's own: the user's text comes back in a sentence, tools are called
+//! when the user's text names them, embeddings are drawn from a hash of the text. Everything is the
+//! same each time but ids and times.
 //!
 //! # Faults
 //!
-//! A [`Fault`] is a behaviour out of the ordinary. A test queues it with [`Demo::push`]; a client that has nothing but an
-//! SDK writes it into its prompt, and the last marker of a body counts:
+//! A [`Fault`] is a behaviour out of the ordinary. A test queues it with [`Demo::push`]; a client
+//! that has nothing but an SDK writes it into its prompt, and the last marker of a body counts:
 //!
 //! ```text
 //! marker = "[[demo " word (" " word)* "]]"        no value holds a space, a quote or "]]"
@@ -27,17 +30,20 @@
 //!        | times=N key=K                          only the first N requests with this key
 //! ```
 //!
-//! Each word is the field of [`Fault`] of the same name (`tool` is `tools`, `retry_after` a header). A marker the demo does
-//! not understand is answered with a 400 that says so. What the demo refuses it refuses before any fault of a body or a
-//! stream, and a queued fault comes before a marker.
+//! Each word is the field of [`Fault`] of the same name (`tool` is `tools`, `retry_after` a
+//! header). A marker the demo does not understand is answered with a 400 that says so. A queued
+//! fault comes before a marker. A request that has to be refused is refused whatever the fault,
+//! which is then used up; only `early` faults come before every check.
 //!
 //! # Why not tiny_http
 //!
-//! The demo has to cut a connection in the middle of a frame, to answer before a body is read, to notice a hang-up during
-//! a pause, and to serve any burst of new connections. tiny_http 0.12 keeps its sockets to itself, and its pool may leave
-//! one of several simultaneous connections unserved. So the demo reads heads with httparse, a thread for each connection.
+//! The demo has to cut a connection in the middle of a frame, to answer before a body is read, to
+//! notice a hang-up during a pause, and to serve any burst of new connections. tiny_http 0.12 keeps
+//! its sockets to itself, and its pool may leave one of several simultaneous connections unserved.
+//! So the demo reads heads with httparse, a thread for each connection.
 
 mod azure;
+mod deployments;
 mod fault;
 mod http;
 mod schema;
@@ -54,6 +60,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
+use deployments::{DEPLOYMENTS, Deployment, HOME_GROUP};
 pub use fault::{Fault, Place};
 use http::{Answer, Connection, Head};
 
@@ -89,7 +96,7 @@ pub struct Seen {
     pub body: Vec<u8>,
     /// The client's port: the same number is the same connection.
     pub connection: u16,
-    /// The status it was answered with; 0 until then, and without an answer.
+    /// The status of the answer; 0 before there is one, and if there is to be none.
     pub status: u16,
     /// The client went away before the end of the answer.
     pub hung_up: bool,
@@ -118,8 +125,8 @@ impl Demo {
         self.core.url()
     }
 
-    /// A configuration of the proxy that has this demo as its upstream, all its running models and the client key
-    /// `sk-demo`.
+    /// A configuration of the proxy that has this demo as its upstream, all its running models and
+    /// the client key `sk-demo`.
     pub fn config_json(&self) -> Value {
         let mut models = serde_json::Map::new();
         for deployment in DEPLOYMENTS.iter().filter(|d| d.serves(HOME_GROUP)) {
@@ -140,7 +147,7 @@ impl Demo {
 
     /// The URL of a deployment by its id.
     pub fn deployment_url(&self, id: &str) -> String {
-        self.core.deployment_url(id)
+        deployments::url(&self.core.url(), id)
     }
 
     /// The next `fault.times` requests it matches behave so, first pushed first.
@@ -184,90 +191,6 @@ impl Drop for Demo {
     }
 }
 
-/// What is deployed. `context_tokens` is the model's limit, `answers_as` its dated name.
-struct Deployment {
-    id: &'static str,
-    group: &'static str,
-    status: &'static str,
-    executable: &'static str,
-    model: &'static str,
-    answers_as: &'static str,
-    context_tokens: usize,
-    details: Details,
-}
-
-/// How the list spells the model.
-#[derive(Clone, Copy)]
-enum Details {
-    Both,
-    Camel,
-    Snake,
-    Null,
-    Missing,
-    /// Present without a model, as of orchestration.
-    Empty,
-}
-
-const HOME_GROUP: &str = "default";
-
-#[rustfmt::skip]
-const DEPLOYMENTS: &[Deployment] = {
-    use Details::*;
-    const AZURE: &str = "azure-openai";
-    const fn row(
-        id: &'static str,
-        model: &'static str,
-        answers_as: &'static str,
-        context_tokens: usize,
-        details: Details,
-    ) -> Deployment {
-        Deployment {
-            id, group: HOME_GROUP, status: "RUNNING", executable: AZURE, model, answers_as, context_tokens, details,
-        }
-    }
-    &[
-        Deployment { executable: "orchestration", ..row("d00000000000000a", "", "", 0, Empty) },
-        row("d00000000000001a", "gpt-4o", "gpt-4o-2024-08-06", 128_000, Both),
-        row("d00000000000001b", "gpt-4o-mini", "gpt-4o-mini-2024-07-18", 128_000, Camel),
-        row("d00000000000001c", "gpt-4.1", "gpt-4.1-2025-04-14", 1_047_576, Snake),
-        row("d00000000000002a", "gpt-5", "gpt-5-2025-08-07-dz-std", 272_000, Both),
-        row("d00000000000002b", "gpt-5", "gpt-5-2025-08-07-dz-std", 272_000, Both),
-        row("d00000000000002c", "gpt-5-mini", "gpt-5-mini-2025-08-07", 272_000, Null),
-        row("d00000000000002d", "gpt-5.5", "gpt-5.5-dz-std", 272_000, Both),
-        row("d00000000000002e", "o3", "o3-2025-04-16", 200_000, Camel),
-        row("d00000000000002f", "o4-mini", "o4-mini-2025-04-16", 200_000, Both),
-        row("d00000000000003a", "text-embedding-3-small", "text-embedding-3-small", 8_192, Both),
-        row("d00000000000003b", "text-embedding-3-large", "text-embedding-3-large", 8_192, Both),
-        row("d00000000000003c", "text-embedding-ada-002", "ada", 8_192, Both),
-        Deployment { status: "STOPPED", ..row("d00000000000005a", "gpt-4", "gpt-4-0613", 8_192, Both) },
-        Deployment { status: "PENDING", ..row("d00000000000005b", "gpt-4.1", "gpt-4.1-2025-04-14", 8_192, Missing) },
-        Deployment { status: "DEAD", ..row("d00000000000005c", "gpt-4o", "gpt-4o-2024-08-06", 8_192, Null) },
-        Deployment { group: "team-b", ..row("d00000000000007a", "gpt-4o", "gpt-4o-2024-08-06", 128_000, Both) },
-    ]
-};
-
-impl Deployment {
-    fn serves(&self, group: &str) -> bool {
-        self.group == group && self.status == "RUNNING" && !self.model.is_empty()
-    }
-
-    fn is_orchestration(&self) -> bool {
-        self.executable == "orchestration"
-    }
-
-    fn scenario(&self) -> &'static str {
-        if self.is_orchestration() { "orchestration" } else { "foundation-models" }
-    }
-
-    fn configuration_id(&self) -> String {
-        format!("00000000-0000-4000-8000-0000000000{}", &self.id[self.id.len() - 2..])
-    }
-
-    fn is_reasoning(&self) -> bool {
-        ["o1", "o3", "o4", "gpt-5"].iter().any(|prefix| self.model.starts_with(prefix))
-    }
-}
-
 /// Models served the same way. A family is a row here and a file.
 struct Family {
     executable: &'static str,
@@ -276,7 +199,8 @@ struct Family {
 
 const FAMILIES: &[Family] = &[Family { executable: "azure-openai", serve: azure::serve }];
 
-/// An inference request that passed everything but its family's own checks. The `Err` of a family is a refusal.
+/// An inference request that passed everything but its family's own checks. The `Err` of a family
+/// is a refusal.
 struct Call<'a> {
     deployment: &'a Deployment,
     /// Behind `…/deployments/{id}/`.
@@ -364,8 +288,13 @@ impl Core {
                 None => self.respond(&head, &body),
             };
             let answer = self.signed(answer, &head, &fault, started);
+            let status = if fault.no_answer { 0 } else { answer.status };
+            self.note(entry, |seen| seen.status = status);
             let result = connection.answer(&head, &answer, &fault, self.options.pace_ms);
-            self.note(entry, &answer, &fault, &result);
+            if result.is_err() && !self.stopping.load(Ordering::SeqCst) {
+                self.note(entry, |seen| seen.hung_up = true);
+                self.hung_up.fetch_add(1, Ordering::SeqCst);
+            }
             log::debug!("demo: {} {} {}", head.method, head.target, answer.status);
             if fault.early {
                 linger(socket);
@@ -377,14 +306,8 @@ impl Core {
         Ok(())
     }
 
-    fn note(&self, entry: usize, answer: &Answer, fault: &Fault, result: &io::Result<bool>) {
-        if result.is_err() && !self.stopping.load(Ordering::SeqCst) {
-            self.hung_up.fetch_add(1, Ordering::SeqCst);
-        }
-        if let Some(seen) = lock(&self.journal).entry(entry) {
-            seen.status = if fault.no_answer { 0 } else { answer.status };
-            seen.hung_up = result.is_err();
-        }
+    fn note(&self, entry: usize, change: impl FnOnce(&mut Seen)) {
+        lock(&self.journal).entry(entry).map(change);
     }
 
     /// With the headers of an inference answer, and those of the fault.
@@ -420,7 +343,7 @@ impl Core {
                 self.authorize(head)?;
                 method(head, "GET")?;
                 let group = resource_group(head)?;
-                Ok(self.with_queued(head, || either(self.lm(head, group))))
+                Ok(self.with_queued(head, || deployments::answer(&self.url(), head, group)))
             }
             Some((Place::Inference, _)) => {
                 self.authorize(head)?;
@@ -437,7 +360,8 @@ impl Core {
         (answer, fault)
     }
 
-    /// Headers that only a client's request can have brought: the real one ignores or misreads them, here they show.
+    /// Headers that only a client's request can have brought: the real one ignores or misreads
+    /// them, here they show.
     fn refuse_leaks(&self, head: &Head) -> Result<(), Answer> {
         let leaked = ["x-api-key", "api-key", "anthropic-version", "anthropic-beta", "cookie"]
             .into_iter()
@@ -485,7 +409,7 @@ impl Core {
         let claims = json!({"jti": jti, "scope": scope, "padding": "demo ".repeat(200)});
         let claims = URL_SAFE_NO_PAD.encode(claims.to_string());
         let access_token = format!("eyJhbGciOiJSUzI1NiJ9.{claims}.ZGVtbw");
-        let expiry = Instant::now() + Duration::from_secs(seconds);
+        let expiry = Instant::now() + Duration::from_secs(seconds.min(u64::from(u32::MAX)));
         lock(&self.access_tokens).insert(access_token.clone(), expiry);
         json!({
             "access_token": access_token,
@@ -505,85 +429,6 @@ impl Core {
             Some(_) => Err(Answer::text(401, "Jwt is expired")),
             None => Err(Answer::text(401, "Jwt verification fails")),
         }
-    }
-
-    fn lm(&self, head: &Head, group: &str) -> Result<Answer, Answer> {
-        let path = head.path().strip_prefix("/v2/lm/").unwrap_or_default();
-        let missing = || ai_api_error(404, "01020404", "No such resource", head.path());
-        match path.split_once('/').unwrap_or((path, "")) {
-            ("deployments", "") => self.list(head, group),
-            ("deployments", "$count") => {
-                let count = matching(head, group)?.len();
-                Ok(Answer::text(200, &count.to_string()))
-            }
-            ("deployments", id) => {
-                let one = DEPLOYMENTS.iter().find(|d| d.id == id && d.group == group);
-                one.map(|d| Answer::json(200, &self.described(d))).ok_or_else(missing)
-            }
-            ("configurations", id) => {
-                let mut there = DEPLOYMENTS.iter().filter(|d| d.group == group);
-                let one = there.find(|d| d.configuration_id() == id);
-                one.map(|d| Answer::json(200, &configuration(d))).ok_or_else(missing)
-            }
-            _ => Err(missing()),
-        }
-    }
-
-    fn list(&self, head: &Head, group: &str) -> Result<Answer, Answer> {
-        let all = matching(head, group)?;
-        let query = pairs(head.query());
-        let number = |name: &str, usual: usize| match value(&query, name) {
-            None => Ok(usual),
-            Some(text) => text.parse().map_err(|_| {
-                ai_api_error(400, "01010002", &format!("{name} is not a number"), head.path())
-            }),
-        };
-        let (skip, top) = (number("$skip", 0)?, number("$top", 10_000)?);
-        let page = all.iter().skip(skip).take(top).map(|d| self.described(d)).collect::<Vec<_>>();
-        Ok(Answer::json(200, &json!({"count": all.len(), "resources": page})))
-    }
-
-    fn described(&self, deployment: &Deployment) -> Value {
-        let d = deployment;
-        let configuration = d.configuration_id();
-        let running = d.status == "RUNNING";
-        let url = if d.status == "PENDING" { String::new() } else { self.deployment_url(d.id) };
-        let target = if d.status == "STOPPED" { "STOPPED" } else { "RUNNING" };
-        let name = if d.is_orchestration() {
-            "defaultOrchestrationConfig"
-        } else {
-            "a name of no meaning"
-        };
-        let mut entry = json!({
-            "id": d.id,
-            "createdAt": "2026-05-01T08:00:00Z",
-            "modifiedAt": "2026-05-01T08:05:00Z",
-            "submissionTime": "2026-05-01T08:00:30Z",
-            "startTime": "2026-05-01T08:01:10Z",
-            "status": d.status,
-            "targetStatus": target,
-            "scenarioId": d.scenario(),
-            "configurationId": configuration,
-            "configurationName": name,
-            "deploymentUrl": url,
-        });
-        if running {
-            entry["latestRunningConfigurationId"] = json!(configuration);
-            entry["lastOperation"] = json!("CREATE");
-        } else {
-            entry["completionTime"] = json!("2026-05-02T10:00:00Z");
-        }
-        if d.status == "DEAD" {
-            entry["statusMessage"] = json!("Deployment failed (demo)");
-        }
-        // Recorded lists name the executable of some and not of others.
-        if d.id.ends_with('a') {
-            entry["executableId"] = json!(d.executable);
-        }
-        if let Some(details) = details(d) {
-            entry["details"] = details;
-        }
-        entry
     }
 
     fn inference(&self, head: &Head, group: &str, body: &[u8]) -> Result<(Answer, Fault), Answer> {
@@ -644,10 +489,6 @@ impl Core {
 
     fn url(&self) -> String {
         format!("http://{}", self.address)
-    }
-
-    fn deployment_url(&self, id: &str) -> String {
-        format!("{}{INFERENCE}{id}", self.url())
     }
 
     fn service_key(&self) -> Value {
@@ -728,11 +569,8 @@ fn replaced(fault: &Fault) -> Option<Answer> {
     (fault.status != 0).then(|| Answer::guess(fault.status, fault.body_text()))
 }
 
-fn either(result: Result<Answer, Answer>) -> Answer {
-    result.unwrap_or_else(|refusal| refusal)
-}
-
-/// As gateways do after an early answer: the sending half is closed, the rest is not read for a while, then dropped.
+/// As gateways do after an early answer: the sending half is closed, the rest is not read for a
+/// while, then dropped.
 fn linger(socket: &TcpStream) {
     let _ = socket.shutdown(Shutdown::Write);
     thread::sleep(Duration::from_millis(300));
@@ -749,59 +587,6 @@ fn ai_api_error(status: u16, code: &str, message: &str, target: &str) -> Answer 
         "details": [],
     });
     Answer::json(status, &json!({ "error": error }))
-}
-
-/// The deployments of a group that the query's filters leave.
-fn matching(head: &Head, group: &str) -> Result<Vec<&'static Deployment>, Answer> {
-    let query = pairs(head.query());
-    let refused = |why: String| ai_api_error(400, "01010002", &why, head.path());
-    if let Some((name, _)) = query.iter().find(|(name, _)| !LIST_PARAMETERS.contains(&&**name)) {
-        return Err(refused(format!("Unknown query parameter {name}")));
-    }
-    let status = value(&query, "status");
-    if status.as_deref().is_some_and(|status| !STATUSES.contains(&status)) {
-        return Err(refused("status is none of the known ones".to_owned()));
-    }
-    let scenario = value(&query, "scenarioId");
-    let executables = value(&query, "executableIds");
-    let configuration = value(&query, "configurationId");
-    let fits = |d: &&Deployment| {
-        d.group == group
-            && status.as_ref().is_none_or(|s| s == d.status)
-            && scenario.as_ref().is_none_or(|s| s == d.scenario())
-            && executables.as_ref().is_none_or(|list| list.split(',').any(|e| e == d.executable))
-            && configuration.as_ref().is_none_or(|c| *c == d.configuration_id())
-    };
-    Ok(DEPLOYMENTS.iter().filter(fits).collect())
-}
-
-fn details(deployment: &Deployment) -> Option<Value> {
-    let model = json!({"model": {"name": deployment.model, "version": "latest"}});
-    let resources = match deployment.details {
-        Details::Missing => return None,
-        Details::Null => return Some(Value::Null),
-        Details::Both => json!({"backendDetails": model, "backend_details": model}),
-        Details::Camel => json!({ "backendDetails": model }),
-        Details::Snake => json!({ "backend_details": model }),
-        Details::Empty => json!({"backendDetails": {}, "backend_details": {}}),
-    };
-    let scaling = json!({"backendDetails": {}, "backend_details": {}});
-    Some(json!({"resources": resources, "scaling": scaling}))
-}
-
-fn configuration(deployment: &Deployment) -> Value {
-    json!({
-        "id": deployment.configuration_id(),
-        "createdAt": "2026-05-01T07:59:00Z",
-        "name": "a name of no meaning",
-        "executableId": deployment.executable,
-        "scenarioId": deployment.scenario(),
-        "parameterBindings": [
-            {"key": "modelName", "value": deployment.model},
-            {"key": "modelVersion", "value": "latest"},
-        ],
-        "inputArtifactBindings": [],
-    })
 }
 
 fn basic(authorization: &str) -> Option<(String, String)> {
@@ -847,9 +632,5 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 const INFERENCE: &str = "/v2/inference/deployments/";
-const LIST_PARAMETERS: [&str; 7] =
-    ["status", "scenarioId", "executableIds", "configurationId", "$top", "$skip", "$select"];
-const STATUSES: [&str; 7] =
-    ["PENDING", "RUNNING", "COMPLETED", "DEAD", "STOPPING", "STOPPED", "UNKNOWN"];
 const SEEN_MAX: usize = 1000;
 const SEEN_BODY_BYTES_MAX: usize = 64 << 20;

@@ -1,7 +1,7 @@
 //! Azure OpenAI deployments: chat, streamed or not, and embeddings (dossier 5a).
 //!
-//! Frames come in the recorded order: prompt filter, role, contents, finish, usage if asked for, `[DONE]`; keys in the
-//! recorded (alphabetical) order, which is that of `serde_json`'s map.
+//! Frames come in the recorded order: prompt filter, role, contents, finish, usage if asked for,
+//! `[DONE]`; keys in the recorded (alphabetical) order, which is that of `serde_json`'s map.
 
 mod check;
 

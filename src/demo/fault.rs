@@ -1,11 +1,13 @@
-//! What the demo can be told to do wrong: [`Fault`], and the marker a request carries to ask for one itself.
+//! What the demo can be told to do wrong: [`Fault`], and the marker a request carries to ask for
+//! one itself.
 
 use serde_json::json;
 
 /// Where a fault applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Place {
-    /// `POST …/v2/inference/…`, after the access token, the resource group and the path were found good.
+    /// `POST …/v2/inference/…`, after the access token, the resource group and the path were found
+    /// good.
     #[default]
     Inference,
     /// `POST /oauth/token`, before the credentials are looked at.
@@ -16,8 +18,8 @@ pub enum Place {
 
 /// One behaviour out of the ordinary. The default is none at all; fields combine.
 ///
-/// "Frame n" counts SSE messages from 0: the prompt filter, the role, the contents, the finish, the usage if asked for,
-/// `[DONE]`.
+/// "Frame n" counts SSE messages from 0: the prompt filter, the role, the contents, the finish, the
+/// usage if asked for, `[DONE]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fault {
     pub at: Place,
@@ -31,9 +33,11 @@ pub struct Fault {
     pub status: u16,
     /// Additional headers (`retry-after`); `connection: close` also closes.
     pub headers: Vec<(String, String)>,
-    /// The body that goes with `status`, or the error frame of `error_after`; `None` for what AI Core says there.
+    /// The body that goes with `status`, or the error frame of `error_after`; `None` for what AI
+    /// Core says there.
     pub body: Option<String>,
-    /// Answer before the body is read, then close, as gateways do with 413. Not available to a marker.
+    /// Answer before the body is read, then close, as gateways do with 413. Not available to a
+    /// marker.
     pub early: bool,
     /// Close without a byte.
     pub no_answer: bool,
@@ -53,7 +57,8 @@ pub struct Fault {
     pub tools: Vec<String>,
     /// After n frames an error frame, then a clean end without `[DONE]`.
     pub error_after: Option<usize>,
-    /// After n frames the connection is closed, without the last chunk; a plain answer is cut in the middle.
+    /// After n frames the connection is closed, without the last chunk; a plain answer is cut in
+    /// the middle.
     pub cut_after: Option<usize>,
     /// After n frames a clean end.
     pub end_after: Option<usize>,
@@ -61,7 +66,8 @@ pub struct Fault {
     pub drop_last: usize,
 
     // ── how it is written
-    /// Sizes of the pieces frames are written in, over and over: `[1]` for single bytes; empty for whole frames.
+    /// Sizes of the pieces frames are written in, over and over: `[1]` for single bytes; empty for
+    /// whole frames.
     pub pieces: Vec<usize>,
     pub crlf: bool,
     /// Empty lines after each frame besides the one it needs.
@@ -72,7 +78,8 @@ pub struct Fault {
     pub no_space: bool,
     /// Padding in the response head.
     pub head_bytes: usize,
-    /// Close after the answer without having said so: the next request on this connection finds it dead.
+    /// Close after the answer without having said so: the next request on this connection finds it
+    /// dead.
     pub close: bool,
 }
 
@@ -238,7 +245,7 @@ fn set(marker: &mut Marker, name: &str, value: &str) -> Option<()> {
     Some(())
 }
 
-const FRAMES_MAX: usize = 1_000_000;
+const FRAMES_MAX: usize = 100_000;
 const HEAD_BYTES_MAX: usize = 16 << 20;
 
 #[cfg(test)]

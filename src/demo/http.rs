@@ -1,4 +1,5 @@
-//! One connection of the demo: requests in, answers out, and every way an answer can go wrong on the wire.
+//! One connection of the demo: requests in, answers out, and every way an answer can go wrong on
+//! the wire.
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read, Write};
@@ -126,8 +127,8 @@ impl Connection {
         }
     }
 
-    /// Writes the answer as the fault has it. `Ok(true)` if the connection can serve another request; the error
-    /// [`gone`] if the client hung up before the end.
+    /// Writes the answer as the fault has it. `Ok(true)` if the connection can serve another
+    /// request; the error [`gone`] if the client hung up before the end.
     pub fn answer(
         &mut self,
         request: &Head,
@@ -165,8 +166,8 @@ impl Connection {
     ) -> io::Result<bool> {
         self.write(&response_head(answer, fault, "transfer-encoding: chunked"))?;
         let pause_ms = fault.pause_ms.unwrap_or(pace_ms);
-        let frames = bent(frames, fault);
-        for (n, frame) in frames.iter().enumerate() {
+        let error = fault.error_frame();
+        for (n, frame) in bent(frames, fault, &error).into_iter().enumerate() {
             match fault.silence {
                 Some((at, ms)) if at == n => self.pause(ms)?,
                 _ if n > 0 => self.pause(pause_ms)?,
@@ -328,18 +329,13 @@ fn response_head(answer: &Answer, fault: &Fault, framing: &str) -> Vec<u8> {
     head.into_bytes()
 }
 
-/// The frames as the fault ends them.
-fn bent(frames: &[String], fault: &Fault) -> Vec<String> {
-    let mut frames = frames.to_vec();
-    frames.truncate(frames.len().saturating_sub(fault.drop_last));
-    for end in [fault.end_after, fault.cut_after].into_iter().flatten() {
-        frames.truncate(end);
-    }
-    if let Some(after) = fault.error_after {
-        frames.truncate(after);
-        frames.push(fault.error_frame());
-    }
-    frames
+/// The frames as the fault ends them; `error` is the frame of an error.
+fn bent<'a>(frames: &'a [String], fault: &Fault, error: &'a str) -> Vec<&'a str> {
+    let left = frames.len().saturating_sub(fault.drop_last);
+    let ends = [fault.end_after, fault.cut_after, fault.error_after].into_iter().flatten();
+    let left = ends.fold(left, usize::min);
+    let error = fault.error_after.map(|_| error);
+    frames[..left].iter().map(String::as_str).chain(error).collect()
 }
 
 fn frame_bytes(data: &str, fault: &Fault) -> Vec<u8> {

@@ -1,4 +1,5 @@
-//! A plausible instance of a JSON schema: the arguments of a tool call, the answer of a structured output.
+//! A plausible instance of a JSON schema: the arguments of a tool call, the answer of a structured
+//! output.
 
 use serde_json::{Map, Value, json};
 
@@ -132,7 +133,7 @@ mod tests {
                 "n": {"type": "integer", "minimum": 3},
                 "x": {"type": "number"},
                 "ok": {"type": "boolean"},
-                "list": {"type": "array", "items": {"type": "string", "enum": ["a", "b"]}, "minItems": 2},
+                "list": {"type": "array", "items": {"enum": ["a", "b"]}, "minItems": 2},
                 "maybe": {"anyOf": [{"type": "null"}, {"type": "integer"}]},
                 "unit": {"type": ["string", "null"], "maxLength": 3},
                 "node": {"$ref": "#/$defs/node"},
@@ -148,7 +149,8 @@ mod tests {
         assert!(made["node"]["next"].is_object());
         made["node"] = json!(0);
         let expected = json!({
-            "city": "Paris", "n": 3, "x": 1.5, "ok": true, "list": ["a", "a"], "maybe": 1, "unit": "dem", "node": 0,
+            "city": "Paris", "n": 3, "x": 1.5, "ok": true, "list": ["a", "a"], "maybe": 1,
+            "unit": "dem", "node": 0,
         });
         assert_eq!(made, expected);
     }

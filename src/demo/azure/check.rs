@@ -213,8 +213,9 @@ impl OpenCalls {
             return Ok(());
         }
         let why = format!(
-            "An assistant message with 'tool_calls' must be followed by tool messages responding \
-             to each 'tool_call_id'. The following tool_call_ids did not have response messages: {}",
+            "An assistant message with 'tool_calls' must be followed by tool messages \
+             responding to each 'tool_call_id'. The following tool_call_ids did not have \
+             response messages: {}",
             self.ids.join(", ")
         );
         Err(refusal(&why, json!("messages"), Value::Null))
@@ -498,16 +499,18 @@ fn is_tool_name(name: &str) -> bool {
 
 #[rustfmt::skip]
 const CHAT_KEYS: &[&str] = &[
-    "messages", "model", "audio", "data_sources", "frequency_penalty", "function_call", "functions", "logit_bias",
-    "logprobs", "max_completion_tokens", "max_tokens", "metadata", "modalities", "n", "parallel_tool_calls",
-    "prediction", "presence_penalty", "prompt_cache_key", "prompt_cache_retention", "reasoning_effort",
-    "response_format", "safety_identifier", "seed", "service_tier", "stop", "store", "stream", "stream_options",
-    "temperature", "tool_choice", "tools", "top_logprobs", "top_p", "user", "user_security_context", "verbosity",
-    "web_search_options",
+    "messages", "model", "audio", "data_sources", "frequency_penalty", "function_call",
+    "functions", "logit_bias", "logprobs", "max_completion_tokens", "max_tokens", "metadata",
+    "modalities", "n", "parallel_tool_calls", "prediction", "presence_penalty",
+    "prompt_cache_key", "prompt_cache_retention", "reasoning_effort", "response_format",
+    "safety_identifier", "seed", "service_tier", "stop", "store", "stream", "stream_options",
+    "temperature", "tool_choice", "tools", "top_logprobs", "top_p", "user",
+    "user_security_context", "verbosity", "web_search_options",
 ];
 #[rustfmt::skip]
 const MESSAGE_KEYS: &[&str] = &[
-    "role", "content", "name", "tool_calls", "tool_call_id", "function_call", "refusal", "audio", "annotations",
+    "role", "content", "name", "tool_calls", "tool_call_id", "function_call", "refusal",
+    "audio", "annotations",
 ];
 /// Role → the part types its content may have.
 const ROLES: [(&str, &[&str]); 6] = [
