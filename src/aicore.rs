@@ -119,9 +119,11 @@ impl AiCore {
         let response = loop {
             tries_left -= 1;
             let result = wire::during_call(watch.clone(), || self.run(request));
-            match result {
+            match result.map_err(|e| failure(e, &host, request.body)) {
+                // Not the connection's fault: asking again would be for nobody, or take as long again.
+                Err(e @ (Error::ClientGone | Error::Timeout { .. })) => return Err(e),
                 Err(_) if tries_left > 0 && wire::was_stale() => continue,
-                other => break other.map_err(|e| failure(e, &host, request.body))?,
+                other => break other?,
             }
         };
         let (parts, body) = response.into_parts();
