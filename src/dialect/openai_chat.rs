@@ -179,6 +179,7 @@ impl PassStream {
     /// The frame, with the client's model name.
     fn write(&self, data: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(b"data: ");
+        let start = out.len();
         match string_value(data, br#""model":"#) {
             Some(range) => {
                 out.extend_from_slice(&data[..range.start]);
@@ -186,6 +187,11 @@ impl PassStream {
                 out.extend_from_slice(&data[range.end..]);
             }
             None => out.extend_from_slice(data),
+        }
+        // It came in several lines. A line end in JSON is white space, and in a frame it would end the data.
+        if memchr::memchr2(b'\n', b'\r', data).is_some() {
+            let is_line_end = |b: &&mut u8| matches!(**b, b'\n' | b'\r');
+            out[start..].iter_mut().filter(is_line_end).for_each(|b| *b = b' ');
         }
         out.extend_from_slice(b"\n\n");
     }
