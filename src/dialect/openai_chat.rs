@@ -212,10 +212,13 @@ fn string_value(data: &[u8], key: &[u8]) -> Option<std::ops::Range<usize>> {
     (inner[length] == b'"').then(|| start..start + length + 2)
 }
 
-/// A frame that has no `data:` line may be a bare JSON body; a comment is nothing.
+/// A frame without data may be a bare JSON body; comments and empty fields are nothing.
 fn without_comments(raw: &[u8]) -> &[u8] {
     let is_field = |line: &[u8]| {
-        [&b":"[..], b"event", b"id", b"retry"].iter().any(|name| line.starts_with(name))
+        let line = line.trim_ascii_end();
+        [&b""[..], b"event", b"id", b"retry", b"data"].iter().any(|name| {
+            line.strip_prefix(*name).is_some_and(|rest| rest.is_empty() || rest.starts_with(b":"))
+        })
     };
     if raw.split(|b| *b == b'\n').all(is_field) { b"" } else { raw }
 }
