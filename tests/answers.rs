@@ -1,5 +1,5 @@
-//! What the proxy answers at its own door, with the real server: paths, methods, keys, lists, CORS, bodies, and the framing
-//! of HTTP.
+//! What the proxy answers at its own door, with the real server: paths, methods, keys, lists, CORS,
+//! bodies, and the framing of HTTP.
 
 mod support;
 
@@ -12,7 +12,7 @@ use support::{KEY, Proxy, Reply, hi, stream};
 
 const CHAT: &str = "/v1/chat/completions";
 
-// ── paths and methods ───────────────────────────────────────────────────────────────────────────────────────────────
+// ── paths and methods ────────────────────────────────────────────────────────────────────────────
 
 #[test]
 fn every_spelling_of_a_path_is_found() {
@@ -177,7 +177,7 @@ fn models_are_listed_in_the_shape_that_is_asked_for() {
     );
 }
 
-// ── keys ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── keys ─────────────────────────────────────────────────────────────────────────────────────────
 
 #[test]
 fn a_key_is_taken_in_every_form_and_from_every_header() {
@@ -253,7 +253,7 @@ fn who_guesses_is_slowed_and_who_knows_is_not() {
     assert!(began.elapsed() < later[2]);
 }
 
-// ── ids and origins ─────────────────────────────────────────────────────────────────────────────────────────────────
+// ── ids and origins ──────────────────────────────────────────────────────────────────────────────
 
 #[test]
 fn every_answer_has_a_request_id() {
@@ -336,7 +336,7 @@ fn only_origins_of_the_list_are_let_in() {
     }
 }
 
-// ── bodies ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── bodies ───────────────────────────────────────────────────────────────────────────────────────
 
 #[test]
 fn bodies_that_cannot_be_used_say_why() {
@@ -437,7 +437,10 @@ fn embeddings_keep_their_format_dimensions_and_usage() {
     assert_eq!(vector.len(), 6);
     assert_eq!(json["usage"], json!({"prompt_tokens": 2, "total_tokens": 2}));
     let packed = ask(&json!({
-        "model": "text-embedding-3-small", "input": ["one", "two"], "dimensions": 6, "encoding_format": "base64",
+        "model": "text-embedding-3-small",
+        "input": ["one", "two"],
+        "dimensions": 6,
+        "encoding_format": "base64",
     }));
     let bytes = STANDARD.decode(packed.json()["data"][1]["embedding"].as_str().unwrap()).unwrap();
     let unpacked = bytes.chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()));
@@ -447,7 +450,7 @@ fn embeddings_keep_their_format_dimensions_and_usage() {
     is_openai_error(&refused);
 }
 
-// ── HTTP ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── HTTP ─────────────────────────────────────────────────────────────────────────────────────────
 
 #[test]
 fn one_connection_serves_many_requests() {
@@ -484,12 +487,11 @@ fn bodies_may_come_in_chunks() {
     let proxy = Proxy::start();
     let body = hi("gpt-4o").to_string();
     let (first, rest) = body.split_at(7);
+    let head =
+        format!("POST {CHAT} HTTP/1.1\r\nhost: x\r\n{KEY}Transfer-Encoding: chunked\r\n\r\n");
     let mut client = proxy.client();
     for _ in 0..2 {
-        client.write(
-            format!("POST {CHAT} HTTP/1.1\r\nhost: x\r\n{KEY}Transfer-Encoding: chunked\r\n\r\n7;a=b\r\n{first}\r\n")
-                .as_bytes(),
-        );
+        client.write(format!("{head}7;a=b\r\n{first}\r\n").as_bytes());
         client.write(format!("{:X}\r\n{rest}\r\n0\r\nTrailer: x\r\n\r\n", rest.len()).as_bytes());
         let reply = client.reply(false);
         assert_eq!(reply.status, 200, "{}", reply.text());
@@ -497,10 +499,7 @@ fn bodies_may_come_in_chunks() {
         assert_eq!(seen.body, body.as_bytes());
         assert_eq!(seen.header("content-length"), Some(&*body.len().to_string()));
     }
-    client.write(
-        format!("POST {CHAT} HTTP/1.1\r\nhost: x\r\n{KEY}Transfer-Encoding: chunked\r\n\r\nzz\r\n")
-            .as_bytes(),
-    );
+    client.write(format!("{head}zz\r\n").as_bytes());
     let reply = client.reply(false);
     assert_eq!((reply.status, reply.header("connection")), (400, "close"));
     is_openai_error(&reply);
@@ -538,7 +537,8 @@ fn continue_is_said_to_those_who_may() {
     let body = hi("gpt-4o").to_string();
     let head = |key: &str, length: usize| {
         format!(
-            "POST {CHAT} HTTP/1.1\r\nhost: x\r\n{key}Expect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
+            "POST {CHAT} HTTP/1.1\r\nhost: x\r\n{key}Expect: 100-continue\r\n\
+             content-length: {length}\r\n\r\n"
         )
     };
     let mut client = proxy.client();

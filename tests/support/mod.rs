@@ -1,4 +1,5 @@
-//! The real server in this process, in front of the simulated AI Core, and a plain HTTP/1.1 client that shows the framing.
+//! The real server in this process, in front of the simulated AI Core, and a plain HTTP/1.1 client
+//! that shows the framing.
 
 // Each test file uses its own part of this.
 #![allow(dead_code)]
