@@ -1,0 +1,99 @@
+//! Case × golden file, for the diagonal: what reaches AI Core of a client's request, and what
+//! reaches a client of AI Core's answer. `UPDATE=1` writes the golden files anew.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sap_ai_core_llm_proxy::chat::Usage;
+use sap_ai_core_llm_proxy::dialect::Dialect;
+use sap_ai_core_llm_proxy::dialect::openai_chat::{PassStream, pass_reply};
+use sap_ai_core_llm_proxy::error::Error;
+use support::{KEY, Proxy, pass};
+
+/// One of each rule: a plain model, reasoning ones of the g and the o kind, and the newest.
+const MODELS: [&str; 4] = ["gpt-4o", "gpt-5", "gpt-5.5", "o3"];
+
+#[test]
+fn requests() {
+    let proxy = Proxy::start();
+    for (case, body) in cases("request/openai_chat", "json") {
+        for model in MODELS {
+            let path = format!("/openai/deployments/{model}/chat/completions");
+            let reply = proxy.client().send("POST", &path, KEY, &body);
+            assert_eq!(reply.status, 200, "{case:?} {model}: {}", reply.text());
+            let mut out = proxy.last().body;
+            let dropped = reply.header("x-proxy-dropped");
+            if !dropped.is_empty() {
+                out.extend_from_slice(format!("\ndropped: {dropped}\n").as_bytes());
+            }
+            check(&case.with_extension(format!("{model}.out")), &out);
+        }
+    }
+}
+
+#[test]
+fn streams() {
+    for (case, bytes) in cases("reply/openai_chat", "sse") {
+        for (wants_usage, extension) in [(false, "out"), (true, "usage.out")] {
+            let mut stream = PassStream::new("the-alias", wants_usage);
+            let (mut out, error) = pass([&*bytes], &mut stream);
+            let mut status = 200;
+            if let Some(error) = error {
+                let body = error_body(&error);
+                // As the relay has it: a real status where nothing was sent, a frame otherwise.
+                if out.is_empty() {
+                    status = error.status();
+                    out = body.into_bytes();
+                } else {
+                    out.extend_from_slice(format!("data: {body}\n\n").as_bytes());
+                }
+            }
+            check(&case.with_extension(extension), &shown(status, &out, stream.usage()));
+        }
+    }
+}
+
+#[test]
+fn replies() {
+    for (case, bytes) in cases("reply/openai_chat", "json") {
+        let out = match pass_reply(bytes, "the-alias") {
+            Ok((body, usage)) => shown(200, &body, usage),
+            Err(error) => shown(error.status(), error_body(&error).as_bytes(), None),
+        };
+        check(&case.with_extension("out"), &out);
+    }
+}
+
+fn shown(status: u16, body: &[u8], usage: Option<Usage>) -> Vec<u8> {
+    let usage = usage.map_or("none".to_owned(), |u| format!("{u:?}"));
+    [format!("{status}\n").as_bytes(), body, format!("\nusage: {usage}\n").as_bytes()].concat()
+}
+
+fn error_body(error: &Error) -> String {
+    Dialect::OpenAi.error_body(error, "")
+}
+
+/// The inputs in a folder of `tests/wire`.
+fn cases(folder: &str, extension: &str) -> Vec<(PathBuf, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire").join(folder);
+    let paths = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut paths: Vec<_> =
+        paths.filter(|p| p.extension().is_some_and(|e| e == extension)).collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "no case in {}", folder.display());
+    paths.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+}
+
+fn check(golden: &Path, found: &[u8]) {
+    if std::env::var_os("UPDATE").is_some() {
+        return fs::write(golden, found).unwrap();
+    }
+    let expected = fs::read(golden).unwrap_or_else(|e| panic!("{}: {e}", golden.display()));
+    if expected != found {
+        let (expected, found) =
+            (String::from_utf8_lossy(&expected), String::from_utf8_lossy(found));
+        panic!("{}\nexpected:\n{expected}\nfound:\n{found}", golden.display());
+    }
+}
