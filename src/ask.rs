@@ -102,15 +102,12 @@ fn print_whole(response: &mut Response, out: &mut impl Write) -> Result<Value, S
 
 fn print_stream(response: &mut Response, out: &mut impl Write) -> Result<Value, String> {
     let mut frames = sse::Frames::default();
-    let mut chunk = [0; 4096];
     let mut usage = Value::Null;
     loop {
-        let count = response.read(&mut chunk).map_err(|e| e.to_string())?;
-        match count {
-            0 => return Err("the answer broke off".into()),
-            _ => frames.push(&chunk[..count]),
+        if frames.read(|room| response.read(room)).map_err(|e| e.to_string())? == 0 {
+            return Err("the answer broke off".into());
         }
-        while let Some(frame) = frames.next() {
+        while let Some(frame) = frames.next_frame() {
             if &*frame.data == b"[DONE]" {
                 return Ok(usage);
             }

@@ -28,7 +28,7 @@ use super::Watch;
 use crate::error::Error;
 
 /// What an input buffer begins with, and grows to when it keeps filling up.
-const INPUT_BYTES: usize = 8 * 1024;
+const INPUT_BYTES: usize = 4 * 1024;
 pub const INPUT_BYTES_MAX: usize = 256 * 1024;
 /// Where an output buffer is written; what it grows to for large bodies.
 const OUTPUT_BYTES: usize = 16 * 1024;
@@ -123,6 +123,7 @@ impl<In: Transport> ureq_transport::Connector<In> for Connector {
             stream,
             buffers: WireBuffers::default(),
             is_used: false,
+            is_in_use: false,
             write_error: None,
         }))
     }
@@ -170,6 +171,8 @@ pub struct Wire {
     buffers: WireBuffers,
     /// A request went over it before.
     is_used: bool,
+    /// A request is on it now.
+    is_in_use: bool,
     /// Writing failed; the answer that explains it may still be readable (an early 413).
     write_error: Option<io::Error>,
 }
@@ -231,6 +234,7 @@ impl Transport for Wire {
             self.buffers.output = Vec::new();
         }
         IS_POOLED.set(self.is_used);
+        self.is_in_use = true;
         let limit = timeout.for_read();
         let read_max = (*limit.after).min(HURRY.get());
         let free = self.buffers.input_append_buf();
@@ -267,10 +271,12 @@ impl Transport for Wire {
         }
     }
 
-    /// Asked before a connection goes into the pool and when it is taken out: nothing may be waiting to be read.
+    /// Asked when a connection goes into the pool, and, which is early enough to look, when it is taken out.
     fn is_open(&mut self) -> bool {
         self.is_used = true;
-        let is_open = self.write_error.is_none() && self.stream.is_silent_and_open();
+        let comes_from_use = std::mem::take(&mut self.is_in_use);
+        let is_open =
+            self.write_error.is_none() && (comes_from_use || self.stream.is_silent_and_open());
         self.buffers.release();
         is_open
     }
@@ -509,10 +515,9 @@ impl Resolver for Shared {
 impl CachingResolver {
     fn look_up(&self, name: &str) -> Result<Vec<SocketAddr>, ureq::Error> {
         let lock = || self.found.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some((addresses, at)) = lock().get(name) {
-            if at.elapsed() < ADDRESS_AGE_MAX {
-                return Ok(addresses.clone());
-            }
+        let is_fresh = |at: &Instant| at.elapsed() < ADDRESS_AGE_MAX;
+        if let Some((addresses, _)) = lock().get(name).filter(|(_, at)| is_fresh(at)) {
+            return Ok(addresses.clone());
         }
         match name.to_socket_addrs() {
             Ok(addresses) => {

@@ -4,7 +4,9 @@
 //! decoded: its bytes go on as they are, but for `model` (Azure says a dated name such as `gpt-4o-2024-08-06`; clients get
 //! back the name they asked for), the leading event without choices, and the usage event where nobody asked for it.
 
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -119,10 +121,8 @@ impl PassStream {
         }
         // Nearly all frames: a choice, and no usage in it. Every quote inside a JSON string is escaped, so these byte
         // strings can only be keys.
-        if memmem::find(data, br#""choices":[{"#).is_some()
-            && memmem::find(data, br#""usage":{"#).is_none()
-        {
-            self.has_finish_reason |= memmem::find(data, br#""finish_reason":""#).is_some();
+        if KEYS.choice.find(data).is_some() && KEYS.usage.find(data).is_none() {
+            self.has_finish_reason |= KEYS.finish_reason.find(data).is_some();
             self.write(data, out);
             return Passed::Content;
         }
@@ -179,7 +179,7 @@ impl PassStream {
     /// The frame, with the client's model name.
     fn write(&self, data: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(b"data: ");
-        match string_value(data, br#""model":"#) {
+        match string_value(data, &KEYS.model) {
             Some(range) => {
                 out.extend_from_slice(&data[..range.start]);
                 out.extend_from_slice(self.model_json.as_bytes());
@@ -191,11 +191,25 @@ impl PassStream {
     }
 }
 
+/// What is looked for in each frame. Preparing a search costs more than searching a frame.
+struct Keys {
+    choice: Finder<'static>,
+    usage: Finder<'static>,
+    finish_reason: Finder<'static>,
+    model: Finder<'static>,
+}
+
+static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys {
+    choice: Finder::new(br#""choices":[{"#),
+    usage: Finder::new(br#""usage":{"#),
+    finish_reason: Finder::new(br#""finish_reason":""#),
+    model: Finder::new(br#""model":"#),
+});
+
 /// Where the string after `key` lies, its quotes included, where `key` occurs just once.
-fn string_value(data: &[u8], key: &[u8]) -> Option<std::ops::Range<usize>> {
-    let mut found = memmem::find_iter(data, key);
-    let mut start = found.next()? + key.len();
-    if found.next().is_some() {
+fn string_value(data: &[u8], key: &Finder<'_>) -> Option<std::ops::Range<usize>> {
+    let mut start = key.find(data)? + key.needle().len();
+    if key.find(&data[start..]).is_some() {
         return None;
     }
     while data.get(start) == Some(&b' ') {

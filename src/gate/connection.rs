@@ -19,7 +19,7 @@ const DRAIN_BYTES_MAX: usize = 256 * 1024;
 
 const SPEAK_HTTPS: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\
-Content-Length: 46\r\n\r\nThis port speaks HTTPS: use https:// in a URL.\n";
+Content-Length: 47\r\n\r\nThis port speaks HTTPS: use https:// in a URL.\n";
 
 /// A client's connection.
 #[derive(Debug)]
