@@ -162,23 +162,27 @@ impl Response {
 
     /// The whole body, of at most `bytes_max`.
     pub fn read_all(&mut self, bytes_max: usize) -> Result<Vec<u8>, Error> {
-        let expected = self.header("content-length").and_then(|v| v.parse::<usize>().ok());
-        let mut out = Vec::with_capacity(expected.unwrap_or(0).min(64 * 1024));
+        let length = self.header("content-length").and_then(|v| v.parse::<usize>().ok());
+        // One byte more than expected, so that the end is seen without growing; what is claimed is not believed too far.
+        let mut more = length.map_or(8 * 1024, |n| n.min(64 * 1024) + 1);
+        let mut out = vec![];
         let mut filled = 0;
         loop {
-            if out.len() - filled < 4096 {
-                let more = out.len().clamp(8 * 1024, 1024 * 1024);
-                out.resize(out.len() + more, 0);
+            if filled == out.len() {
+                out.resize(filled + more, 0);
+                more = out.len().min(1024 * 1024);
             }
             match self.read(&mut out[filled..])? {
                 0 => break,
                 n => filled += n,
             }
             if filled > bytes_max {
-                let what = format!(
-                    "SAP AI Core's answer is larger than {bytes_max} bytes, the limit of this proxy (`limits.reply_bytes_max`)."
-                );
-                return Err(Error::BadReply { what });
+                return Err(Error::BadReply {
+                    what: format!(
+                        "SAP AI Core's answer is larger than {bytes_max} bytes, the limit of this proxy \
+                         (`limits.reply_bytes_max`)."
+                    ),
+                });
             }
         }
         out.truncate(filled);

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::aicore::{AiCore, HeaderText, Request, Response, Settings, Url};
 use crate::envelope::quoted;
@@ -86,9 +86,11 @@ impl Proxy<'_> {
             return Ok(response);
         }
         let body = response.read_all(ANSWER_BYTES_MAX).unwrap_or_default();
-        let error: Value = serde_json::from_slice(&body).unwrap_or(json!({}));
-        let message = error.pointer("/error/message").and_then(Value::as_str);
-        Err(format!("{} {}", response.status, message.unwrap_or("without a reason")))
+        let error: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let text = String::from_utf8_lossy(&body);
+        let message =
+            error.pointer("/error/message").and_then(Value::as_str).unwrap_or(text.trim());
+        Err(format!("{} {message}", response.status))
     }
 }
 

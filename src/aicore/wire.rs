@@ -31,7 +31,8 @@ use crate::error::Error;
 /// What an input buffer begins with, and grows to when it keeps filling up.
 const INPUT_BYTES: usize = 4 * 1024;
 pub const INPUT_BYTES_MAX: usize = 256 * 1024;
-/// Where an output buffer is written; what it grows to for large bodies.
+/// The room that is always there for output; where it is written; what it grows to for large bodies.
+const OUTPUT_ROOM_BYTES: usize = 8 * 1024;
 const OUTPUT_BYTES: usize = 16 * 1024;
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// How long AI Core is simply read from. Beyond, it is silent, and the client is looked at as well: asking the system about
@@ -446,8 +447,8 @@ impl WireBuffers {
     }
 
     fn make_room_for_output(&mut self) {
-        if self.output.len() < self.pending + OUTPUT_BYTES {
-            self.output.resize(self.pending + OUTPUT_BYTES, 0);
+        if self.output.len() < self.pending + OUTPUT_ROOM_BYTES {
+            self.output.resize(self.pending + OUTPUT_ROOM_BYTES, 0);
         }
     }
 }
