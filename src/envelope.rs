@@ -130,6 +130,10 @@ impl Envelope {
         Cow::Owned(out)
     }
 
+    pub fn into_bytes(self) -> Vec<u8> {
+        if self.edited { self.to_bytes().into_owned() } else { self.bytes }
+    }
+
     fn json_of<'a>(&'a self, value: &'a Value) -> &'a [u8] {
         match value {
             Value::Verbatim(range) => &self.bytes[range.clone()],

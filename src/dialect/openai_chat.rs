@@ -9,10 +9,9 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::json;
-use serde_json::value::RawValue;
 
 use crate::chat::Usage;
-use crate::envelope::quoted;
+use crate::envelope::{Envelope, quoted};
 use crate::error::{Error, Kind};
 use crate::{sse, upstream_error};
 
@@ -53,31 +52,22 @@ fn model_json(name: &str, owner: &str) -> serde_json::Value {
     json!({"id": name, "object": "model", "created": 0, "owned_by": owner})
 }
 
-/// A complete reply: its bytes with the client's model name, and its usage. Works for embeddings as well.
+/// A complete reply: with the client's model name, everything else verbatim; and its usage. Works for embeddings as well.
 pub fn pass_reply(body: Vec<u8>, model: &str) -> Result<(Vec<u8>, Option<Usage>), Error> {
-    #[derive(Deserialize)]
-    struct Reply<'a> {
-        #[serde(borrow)]
-        model: Option<&'a RawValue>,
-        usage: Option<WireUsage>,
-        error: Option<&'a RawValue>,
-    }
-    let Ok(reply) = serde_json::from_slice::<Reply>(&body) else {
-        return Err(Error::BadReply { what: "SAP AI Core's answer is not a JSON object.".into() });
-    };
-    if let Some(error) = reply.error.and_then(|_| upstream_error::from_event(&body)) {
+    let mut reply = Envelope::parse(body).map_err(|e| Error::BadReply {
+        what: format!("SAP AI Core's answer cannot be read: {e}."),
+    })?;
+    if reply.raw("error").is_some_and(|error| error != b"null")
+        && let Some(error) = upstream_error::from_event(&reply.to_bytes())
+    {
         return Err(error);
     }
-    let usage = reply.usage.map(Usage::from);
-    let Some(raw) = reply.model else { return Ok((body, usage)) };
-    let start = raw.get().as_ptr() as usize - body.as_ptr() as usize;
-    let end = start + raw.get().len();
-    let name = quoted(model);
-    let mut out = Vec::with_capacity(body.len() + name.len());
-    out.extend_from_slice(&body[..start]);
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(&body[end..]);
-    Ok((out, usage))
+    // The tap may fail alone.
+    let usage = reply.get::<WireUsage>("usage", "usage").ok().flatten().map(Usage::from);
+    if reply.has("model") {
+        reply.set("model", quoted(model));
+    }
+    Ok((reply.into_bytes(), usage))
 }
 
 /// What a frame of a stream that passes through was.
