@@ -295,9 +295,13 @@ impl Relay {
         ]
     }
 
+    fn allows_all_origins(&self) -> bool {
+        self.cors_origins.iter().any(|o| o == "*")
+    }
+
     /// The value of Access-Control-Allow-Origin for this client, if any.
     fn allowed_origin(&self, origin: Option<&str>) -> Option<String> {
-        if self.cors_origins.iter().any(|o| o == "*") {
+        if self.allows_all_origins() {
             return Some("*".into());
         }
         let origin = origin?;
@@ -362,9 +366,10 @@ impl Exchange {
         if let Some(origin) = relay.allowed_origin(client.header("origin")) {
             headers.push(("access-control-allow-origin", origin));
             headers.push(("access-control-expose-headers", "*".into()));
-            if relay.cors_origins.len() > 1 {
-                headers.push(("vary", "origin".into()));
-            }
+        }
+        // A cache must not give one origin what was said to another, be it silence.
+        if !relay.cors_origins.is_empty() && !relay.allows_all_origins() {
+            headers.push(("vary", "origin".into()));
         }
         let line = RequestLine {
             id,

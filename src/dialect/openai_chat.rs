@@ -169,6 +169,7 @@ impl PassStream {
     /// The frame, with the client's model name.
     fn write(&self, data: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(b"data: ");
+        let start = out.len();
         match string_value(data, &KEYS.model) {
             Some(range) => {
                 out.extend_from_slice(&data[..range.start]);
@@ -176,6 +177,11 @@ impl PassStream {
                 out.extend_from_slice(&data[range.end..]);
             }
             None => out.extend_from_slice(data),
+        }
+        // It came in several lines. A line end in JSON is white space, and in a frame it would end the data.
+        if memchr::memchr2(b'\n', b'\r', data).is_some() {
+            let is_line_end = |b: &&mut u8| matches!(**b, b'\n' | b'\r');
+            out[start..].iter_mut().filter(is_line_end).for_each(|b| *b = b' ');
         }
         out.extend_from_slice(b"\n\n");
     }
@@ -210,10 +216,13 @@ fn string_value(data: &[u8], key: &Finder<'_>) -> Option<std::ops::Range<usize>>
     (inner[length] == b'"').then(|| start..start + length + 2)
 }
 
-/// A frame that has no `data:` line may be a bare JSON body; a comment is nothing.
+/// A frame without data may be a bare JSON body; comments and empty fields are nothing.
 fn without_comments(raw: &[u8]) -> &[u8] {
     let is_field = |line: &[u8]| {
-        [&b":"[..], b"event", b"id", b"retry"].iter().any(|name| line.starts_with(name))
+        let line = line.trim_ascii_end();
+        [&b""[..], b"event", b"id", b"retry", b"data"].iter().any(|name| {
+            line.strip_prefix(*name).is_some_and(|rest| rest.is_empty() || rest.starts_with(b":"))
+        })
     };
     if raw.split(|b| *b == b'\n').all(is_field) { b"" } else { raw }
 }
