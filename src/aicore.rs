@@ -1,9 +1,11 @@
 //! HTTP towards AI Core and its token host. The only place that names ureq.
 //!
 //! What ureq is told, and why (measured in the design of the front door): error statuses and redirects are answers, nothing
-//! is decompressed, HTTP proxies of the environment are honoured (not for loopback addresses), and many agents share the
-//! load, since each take and give of an agent's pool walks the whole of that pool under one lock.
+//! is decompressed, HTTP proxies of the environment are honoured (not for loopback addresses), and connections are kept in
+//! a pool of ours ([`pool`]). Several agents share the load, since each has a lock that every request takes.
 
+mod pool;
+mod resolver;
 mod wire;
 
 use std::cell::Cell;
@@ -21,11 +23,7 @@ use ureq::http;
 
 use crate::error::Error;
 
-/// Agents, and idle connections that each of them keeps.
-const AGENTS: usize = 32;
-const IDLE_PER_AGENT: usize = 64;
-/// An idle connection older than this is not used again.
-const IDLE_AGE_MAX: Duration = Duration::from_secs(55);
+const AGENTS: usize = 8;
 
 /// A client for AI Core. Cheap to share, pools its connections.
 #[derive(Debug)]
@@ -85,17 +83,14 @@ impl AiCore {
     /// Fails where the file with extra roots cannot be used.
     pub fn new(settings: &Settings) -> Result<AiCore, String> {
         let tls = Arc::new(tls_config(settings.extra_roots.as_deref())?);
-        let resolver = Arc::new(wire::CachingResolver::default());
+        let resolver = Arc::new(resolver::CachingResolver::default());
         let agents = |proxy: Option<ureq::Proxy>| -> Vec<ureq::Agent> {
+            let pool = Arc::new(pool::IdlePool::default());
             (0..AGENTS)
                 .map(|_| {
-                    let connector = wire::Connector::new(tls.clone());
-                    let connector = ureq::unversioned::transport::Connector::chain(
-                        ureq::unversioned::transport::ConnectProxyConnector::default(),
-                        connector,
-                    );
-                    let config = config(settings, proxy.clone());
-                    ureq::Agent::with_parts(config, connector, wire::Shared(resolver.clone()))
+                    let connector = wire::Connector::new(tls.clone(), pool.clone());
+                    let resolver = resolver::Shared(resolver.clone());
+                    ureq::Agent::with_parts(config(settings, proxy.clone()), connector, resolver)
                 })
                 .collect()
         };
@@ -114,25 +109,18 @@ impl AiCore {
         request: &Request<'_>,
         watch: Option<Rc<dyn Watch>>,
     ) -> Result<Response, Error> {
-        let host = request.url.host().to_owned();
-        let mut tries_left = 2;
-        let response = loop {
-            tries_left -= 1;
-            let result = wire::during_call(watch.clone(), || self.run(request));
-            match result.map_err(|e| failure(e, &host, request.body)) {
-                // Not the connection's fault: asking again would be for nobody, or take as long again.
-                Err(e @ (Error::ClientGone | Error::Timeout { .. })) => return Err(e),
-                Err(_) if tries_left > 0 && wire::was_stale() => continue,
-                other => break other?,
-            }
-        };
-        let (parts, body) = response.into_parts();
+        let mut result = wire::during_call(watch.clone(), || self.run(request));
+        if matches!(&result, Err(e) if wire::was_stale() && is_disconnect(e)) {
+            result = wire::during_call(watch.clone(), || self.run(request));
+        }
+        let host = request.url.host();
+        let (parts, body) = result.map_err(|e| failure(e, host, request.body))?.into_parts();
         Ok(Response {
             status: parts.status.as_u16(),
             headers: parts.headers,
             body: body.into_reader(),
             watch,
-            host,
+            host: host.to_owned(),
         })
     }
 
@@ -174,23 +162,27 @@ impl Response {
 
     /// The whole body, of at most `bytes_max`.
     pub fn read_all(&mut self, bytes_max: usize) -> Result<Vec<u8>, Error> {
-        let expected = self.header("content-length").and_then(|v| v.parse::<usize>().ok());
-        let mut out = Vec::with_capacity(expected.unwrap_or(0).min(64 * 1024));
+        let length = self.header("content-length").and_then(|v| v.parse::<usize>().ok());
+        // One byte more than expected, so that the end is seen without growing; what is claimed is not believed too far.
+        let mut more = length.map_or(8 * 1024, |n| n.min(64 * 1024) + 1);
+        let mut out = vec![];
         let mut filled = 0;
         loop {
-            if out.len() - filled < 4096 {
-                let more = out.len().clamp(8 * 1024, 1024 * 1024);
-                out.resize(out.len() + more, 0);
+            if filled == out.len() {
+                out.resize(filled + more, 0);
+                more = out.len().min(1024 * 1024);
             }
             match self.read(&mut out[filled..])? {
                 0 => break,
                 n => filled += n,
             }
             if filled > bytes_max {
-                let what = format!(
-                    "SAP AI Core's answer is larger than {bytes_max} bytes, the limit of this proxy (`limits.reply_bytes_max`)."
-                );
-                return Err(Error::BadReply { what });
+                return Err(Error::BadReply {
+                    what: format!(
+                        "SAP AI Core's answer is larger than {bytes_max} bytes, the limit of this proxy \
+                         (`limits.reply_bytes_max`)."
+                    ),
+                });
             }
         }
         out.truncate(filled);
@@ -253,9 +245,7 @@ fn config(settings: &Settings, proxy: Option<ureq::Proxy>) -> ureq::config::Conf
         .user_agent(concat!("sap-ai-core-llm-proxy/", env!("CARGO_PKG_VERSION")))
         .proxy(proxy)
         .max_response_header_size(wire::INPUT_BYTES_MAX / 2)
-        .max_idle_connections(IDLE_PER_AGENT)
-        .max_idle_connections_per_host(IDLE_PER_AGENT)
-        .max_idle_age(IDLE_AGE_MAX)
+        .max_idle_connections(0)
         .timeout_connect(Some(settings.connect_max))
         .timeout_per_read(Some(settings.idle_max))
         .timeout_per_write(Some(settings.idle_max))
@@ -296,6 +286,13 @@ fn head(request: &Request<'_>) -> http::Request<()> {
         headers.insert(http::HeaderName::from_static(name), value.0.clone());
     }
     head
+}
+
+/// Whether the other end had closed the connection. A client that hung up or a silence that was too long is none.
+fn is_disconnect(error: &ureq::Error) -> bool {
+    use std::io::ErrorKind::*;
+    let kinds = [BrokenPipe, ConnectionReset, ConnectionAborted, UnexpectedEof, NotConnected];
+    matches!(error, ureq::Error::Io(e) if kinds.contains(&e.kind()))
 }
 
 /// What a failed call was, in words for the person at the client.

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::aicore::{AiCore, HeaderText, Request, Response, Settings, Url};
 use crate::envelope::quoted;
@@ -86,9 +86,11 @@ impl Proxy<'_> {
             return Ok(response);
         }
         let body = response.read_all(ANSWER_BYTES_MAX).unwrap_or_default();
-        let error: Value = serde_json::from_slice(&body).unwrap_or(json!({}));
-        let message = error.pointer("/error/message").and_then(Value::as_str);
-        Err(format!("{} {}", response.status, message.unwrap_or("without a reason")))
+        let error: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let text = String::from_utf8_lossy(&body);
+        let message =
+            error.pointer("/error/message").and_then(Value::as_str).unwrap_or(text.trim());
+        Err(format!("{} {message}", response.status))
     }
 }
 
@@ -102,15 +104,12 @@ fn print_whole(response: &mut Response, out: &mut impl Write) -> Result<Value, S
 
 fn print_stream(response: &mut Response, out: &mut impl Write) -> Result<Value, String> {
     let mut frames = sse::Frames::default();
-    let mut chunk = [0; 4096];
     let mut usage = Value::Null;
     loop {
-        let count = response.read(&mut chunk).map_err(|e| e.to_string())?;
-        match count {
-            0 => return Err("the answer broke off".into()),
-            _ => frames.push(&chunk[..count]),
+        if frames.read(|room| response.read(room)).map_err(|e| e.to_string())? == 0 {
+            return Err("the answer broke off".into());
         }
-        while let Some(frame) = frames.next() {
+        while let Some(frame) = frames.next_frame() {
             if &*frame.data == b"[DONE]" {
                 return Ok(usage);
             }

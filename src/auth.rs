@@ -48,7 +48,7 @@ impl Auth {
 
     /// Compares in constant time, over digests, with every key: time tells neither which key nor how much of it was right.
     fn knows(&self, key: &str) -> bool {
-        let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
+        let digest = digest(key);
         let found = self.digests.iter().fold(0, |found, d| found | d.ct_eq(&digest).unwrap_u8());
         found == 1
     }
@@ -74,9 +74,9 @@ impl Auth {
     }
 }
 
-/// The digest a key is kept as.
-pub fn digest(key: &str) -> [u8; 32] {
-    Sha256::digest(key.as_bytes()).into()
+/// SHA-256: what a key is kept as.
+pub fn digest(bytes: impl AsRef<[u8]>) -> [u8; 32] {
+    Sha256::digest(bytes).into()
 }
 
 /// `Bearer KEY`, in any case, or the bare key.

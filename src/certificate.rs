@@ -6,6 +6,7 @@
 //!
 //! Whether ours still serves is asked of rustls' own verifier, as a client would, so no X.509 parser is needed.
 
+use crate::auth::digest;
 use crate::config::readable_by_others;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -17,7 +18,6 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, RootCertStore, ServerConfig};
-use sha2::{Digest, Sha256};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -382,7 +382,7 @@ fn leaf_params(names: &[String]) -> Result<CertificateParams, rcgen::Error> {
 
 /// Named after its key, so that the CAs of two machines differ and the name can be told from the key alone.
 fn ca_params(key: &KeyPair) -> CertificateParams {
-    let digest = Sha256::digest(key.public_key_raw());
+    let digest = digest(key.public_key_raw());
     let id: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     let mut params = CertificateParams::default();
     lasting(&mut params, CA_LIFE);

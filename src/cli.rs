@@ -89,7 +89,8 @@ pub struct Usage(pub String);
 
 impl fmt::Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}. --help shows what there is", self.0)
+        let end = if self.0.ends_with('?') { "" } else { "." };
+        write!(f, "{}{end} --help shows what there is", self.0)
     }
 }
 

@@ -261,10 +261,12 @@ fn whole(reader: &mut Reader, json: &Json, own: Option<&Path>) -> Option<Config>
     let deployment_models = deployment_models(reader, top.of("deployment_models"));
     let aliases = reader.names("aliases", top.of("aliases"), "model");
     warn_of_lost_aliases(reader, &aliases, deployment_models.as_deref().unwrap_or(&[]));
+    let host = reader.parsed("host", top.of("host"), host);
+    let port = reader.whole_number("port", top.of("port"), 0, 65535).map(|n| n as u16);
     let (client_keys, plain_key) = client_keys(reader, top.of(TOKENS));
     let config = Config {
-        host: reader.parsed("host", top.of("host"), host),
-        port: reader.whole_number("port", top.of("port"), 0, 65535).map(|n| n as u16),
+        host,
+        port,
         client_keys,
         plain_key,
         subaccounts: Vec::new(),

@@ -26,7 +26,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 const COMPLAINT_PAUSE: Duration = Duration::from_secs(5);
 
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n\
-Connection: close\r\nContent-Length: 131\r\n\r\n{\"error\":{\"message\":\"The proxy has as many connections as it may. Try again.\",\
+Connection: close\r\nContent-Length: 134\r\n\r\n{\"error\":{\"message\":\"The proxy has as many connections as it may. Try again.\",\
 \"type\":\"server_error\",\"param\":null,\"code\":\"overloaded\"}}";
 
 /// A listening socket, and the means to stop listening.

@@ -78,7 +78,9 @@ impl RequestLine {
             Error::BadRequest { path, .. } | Error::Refused { path, .. } => {
                 format!("bad request: {path}")
             }
+            Error::Unauthorized => "unauthorized".into(),
             Error::UnknownModel { .. } => "unknown model".into(),
+            Error::NoSuchRoute { .. } => "no such route".into(),
             Error::ClientGone => "client gone".into(),
             other => other.to_string(),
         });

@@ -59,7 +59,9 @@ fn serve(options: &cli::Serve) -> Result<(), Failure> {
     .map_err(input)?;
     let level = options.log_level.or(config.log.level).unwrap_or(::log::LevelFilter::Info);
     log::start(level, options.log_format.or(config.log.format).unwrap_or(LogFormat::Text));
-    warnings.iter().for_each(|w| ::log::warn!("{w}"));
+    if simulated.is_none() {
+        warnings.iter().for_each(|w| ::log::warn!("{w}"));
+    }
 
     let host = options.host.as_deref().or(config.host.as_deref());
     let port = options.port.or(config.port);

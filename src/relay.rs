@@ -31,8 +31,6 @@ use crate::{local, sse, upstream_error};
 const ERROR_BYTES_MAX: usize = 256 * 1024;
 /// The largest single event of a stream.
 const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// What is read from AI Core at a time.
-const READ_BYTES: usize = 8 * 1024;
 
 /// One request of a client, and the way back to it. All methods take `&self`: while a reply is awaited, keep-alives are
 /// written from within the wait.
@@ -237,6 +235,9 @@ impl Relay {
     }
 
     /// Sends the request; an answer with a good status. A refused access token is renewed once.
+    ///
+    /// Not inlined: what sending needs of the stack is not held while a stream of minutes is passed on.
+    #[inline(never)]
     fn post(
         &self,
         exchange: &Rc<Exchange>,
@@ -390,14 +391,15 @@ impl Exchange {
     }
 
     fn read_body(&self, bytes_max: usize) -> Result<Vec<u8>, Error> {
-        if let Some(encoding) = self.client.header("content-encoding") {
-            if !encoding.eq_ignore_ascii_case("identity") {
-                return Err(Error::UnsupportedEncoding {
-                    encoding: encoding.chars().take(50).collect(),
-                });
+        match self.client.header("content-encoding") {
+            None => self.client.body(bytes_max),
+            Some(encoding) if encoding.eq_ignore_ascii_case("identity") => {
+                self.client.body(bytes_max)
+            }
+            Some(encoding) => {
+                Err(Error::UnsupportedEncoding { encoding: encoding.chars().take(50).collect() })
             }
         }
-        self.client.body(bytes_max)
     }
 
     /// The shape of lists of models: Anthropic's where its version header is sent.
@@ -444,19 +446,15 @@ impl Exchange {
     }
 
     /// Passes a stream on, frame by frame, as it comes.
+    #[inline(never)]
     fn pass_stream(&self, mut response: Response, stream: &mut PassStream) -> Result<(), Error> {
         let mut frames = sse::Frames::default();
         let mut out = vec![];
-        let mut chunk = [0; READ_BYTES];
         loop {
-            let count = response.read(&mut chunk)?;
-            match count {
-                0 => frames.finish(),
-                _ => frames.push(&chunk[..count]),
-            }
+            let count = frames.read(|room| response.read(room))?;
             out.clear();
             let mut passed = Passed::Nothing;
-            while let Some(frame) = frames.next() {
+            while let Some(frame) = frames.next_frame() {
                 passed = stream.frame(&frame, &mut out);
                 if matches!(passed, Passed::Done | Passed::Failed(_)) {
                     break;

@@ -6,10 +6,15 @@
 
 use std::borrow::Cow;
 
+/// What is read at a time: a frame of a model's stream has a few hundred bytes.
+const READ_BYTES: usize = 4 * 1024;
+
 /// Collects chunks and gives whole frames.
 #[derive(Debug, Default)]
 pub struct Frames {
+    /// What came is `bytes[..end]`, the rest is room.
     bytes: Vec<u8>,
+    end: usize,
     /// Where the current frame begins.
     start: usize,
     /// Where the current line begins; everything before is known to hold no frame's end.
@@ -30,12 +35,21 @@ pub struct Frame<'a> {
 
 impl Frames {
     pub fn push(&mut self, chunk: &[u8]) {
-        if self.start > 0 {
-            self.bytes.drain(..self.start);
-            self.line -= self.start;
-            self.start = 0;
-        }
-        self.bytes.extend_from_slice(chunk);
+        self.make_room(chunk.len());
+        self.bytes[self.end..self.end + chunk.len()].copy_from_slice(chunk);
+        self.end += chunk.len();
+    }
+
+    /// Lets `read` write a chunk; it says how long it is, 0 for the end. What it says is handed on.
+    pub fn read<E>(
+        &mut self,
+        read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        self.make_room(READ_BYTES);
+        let count = read(&mut self.bytes[self.end..])?;
+        self.end += count;
+        self.ended |= count == 0;
+        Ok(count)
     }
 
     /// The bytes were the last: what is left without an empty line is a frame too.
@@ -45,16 +59,28 @@ impl Frames {
 
     /// Bytes kept because their frame is not whole.
     pub fn pending(&self) -> usize {
-        self.bytes.len() - self.start
+        self.end - self.start
+    }
+
+    fn make_room(&mut self, count: usize) {
+        if self.start > 0 {
+            self.bytes.copy_within(self.start..self.end, 0);
+            self.line -= self.start;
+            self.end -= self.start;
+            self.start = 0;
+        }
+        if self.bytes.len() < self.end + count {
+            self.bytes.resize(self.end + count.max(self.end), 0);
+        }
     }
 
     /// The next whole frame that is not empty.
-    pub fn next(&mut self) -> Option<Frame<'_>> {
+    pub fn next_frame(&mut self) -> Option<Frame<'_>> {
         loop {
-            let end = match memchr::memchr(b'\n', &self.bytes[self.line..]) {
+            let end = match memchr::memchr(b'\n', &self.bytes[self.line..self.end]) {
                 Some(n) => self.line + n,
-                None if self.ended && self.start < self.bytes.len() => {
-                    let raw = self.start..self.bytes.len();
+                None if self.ended && self.start < self.end => {
+                    let raw = self.start..self.end;
                     self.start = raw.end;
                     self.line = raw.end;
                     return Some(frame(&self.bytes[raw]));
@@ -123,12 +149,12 @@ mod tests {
         let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
         for chunk in chunks {
             frames.push(chunk);
-            while let Some(f) = frames.next() {
+            while let Some(f) = frames.next_frame() {
                 out.push((f.event.map(text).unwrap_or_default(), text(&f.data)));
             }
         }
         frames.finish();
-        while let Some(f) = frames.next() {
+        while let Some(f) = frames.next_frame() {
             out.push((f.event.map(text).unwrap_or_default(), text(&f.data)));
         }
         out

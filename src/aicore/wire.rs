@@ -2,42 +2,42 @@
 //!
 //! Own, because ureq's cannot watch a second socket while it waits (a client that hangs up must end the call), takes the
 //! web's roots *or* a company's, writes a request's head and body in two packets, asks the system six times a request
-//! whether a pooled connection is open, looks host names up anew for each request, and keeps 256 KiB a connection.
+//! whether a pooled connection is open, walks its whole pool under a lock for each, and keeps 256 KiB a connection.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
 use ureq::Timeout;
-use ureq::config::Config;
-use ureq::http::Uri;
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::http::uri::Authority;
 use ureq::unversioned::transport as ureq_transport;
-use ureq_transport::{Buffers, ConnectionDetails, NextTimeout, Transport, TransportAdapter};
+use ureq_transport::{
+    Buffers, ConnectProxyConnector, ConnectionDetails, Either, NextTimeout, Transport,
+    TransportAdapter,
+};
 
 use super::Watch;
+use super::pool::IdlePool;
 use crate::error::Error;
 
 /// What an input buffer begins with, and grows to when it keeps filling up.
-const INPUT_BYTES: usize = 8 * 1024;
+const INPUT_BYTES: usize = 4 * 1024;
 pub const INPUT_BYTES_MAX: usize = 256 * 1024;
-/// Where an output buffer is written; what it grows to for large bodies.
+/// The room that is always there for output; where it is written; what it grows to for large bodies.
+const OUTPUT_ROOM_BYTES: usize = 8 * 1024;
 const OUTPUT_BYTES: usize = 16 * 1024;
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// How long AI Core is simply read from. Beyond, it is silent, and the client is looked at as well: asking the system about
 /// two sockets for each of a stream's frames would double what a frame costs.
 const BRIEF: Duration = Duration::from_millis(200);
-/// How long a looked-up address is used.
-const ADDRESS_AGE_MAX: Duration = Duration::from_secs(30);
 
 /// The other end will send no more. Only Linux tells a half-closed socket apart; elsewhere a full close is seen.
 #[cfg(target_os = "linux")]
@@ -75,55 +75,69 @@ pub fn hurry(limit: Duration) {
     HURRY.set(limit);
 }
 
-/// Opens connections: TCP, or the tunnel that a proxy of the environment gave, and TLS over either.
+/// Gives connections: an idle one, or a new one over TCP, or through a tunnel that a proxy of the environment grants, and
+/// with TLS over either.
 pub struct Connector {
     tls: Arc<rustls::ClientConfig>,
+    pool: Arc<IdlePool>,
+    proxy: ConnectProxyConnector,
 }
 
 impl Connector {
-    pub fn new(tls: Arc<rustls::ClientConfig>) -> Connector {
-        Connector { tls }
+    pub fn new(tls: Arc<rustls::ClientConfig>, pool: Arc<IdlePool>) -> Connector {
+        Connector { tls, pool, proxy: ConnectProxyConnector::default() }
+    }
+
+    /// Not inlined: an idle connection is the rule, and takes less of the stack.
+    #[inline(never)]
+    fn open(&self, details: &ConnectionDetails) -> Result<Stream, ureq::Error> {
+        let mut socket = match ureq_transport::Connector::<()>::connect(&self.proxy, details, None)?
+        {
+            Some(Either::B(transport)) => {
+                let mut adapter = TransportAdapter::new(transport, details.current_time.clone());
+                adapter.set_timeout(details.timeout);
+                Socket::Tunnel(Box::new(adapter))
+            }
+            _ => Socket::Tcp { stream: tcp(details)?, read_max: *details.timeout.after },
+        };
+        if !details.needs_tls() {
+            if let Socket::Tunnel(adapter) = &mut socket {
+                adapter.set_timeout(NextTimeout::default());
+            }
+            return Ok(Stream::Plain(socket));
+        }
+        let host = details.uri.host().unwrap_or("").trim_matches(['[', ']']);
+        let name = ServerName::try_from(host)
+            .map_err(|_| ureq::Error::Tls("the host name can have no certificate"))?
+            .to_owned();
+        let connection = ClientConnection::new(self.tls.clone(), name).map_err(tls_error)?;
+        let mut tls = Box::new(rustls::StreamOwned::new(connection, socket));
+        tls.conn.complete_io(&mut tls.sock)?;
+        Ok(Stream::Tls(tls))
     }
 }
 
-impl<In: Transport> ureq_transport::Connector<In> for Connector {
+impl ureq_transport::Connector<()> for Connector {
     type Out = Wire;
 
     fn connect(
         &self,
         details: &ConnectionDetails,
-        tunnel: Option<In>,
+        _: Option<()>,
     ) -> Result<Option<Wire>, ureq::Error> {
-        IS_POOLED.set(false);
-        let mut socket = match tunnel {
-            Some(transport) => {
-                let boxed: Box<dyn Transport> = Box::new(transport);
-                let mut adapter = TransportAdapter::new(boxed, details.current_time.clone());
-                adapter.set_timeout(details.timeout);
-                Socket::Tunnel(Box::new(adapter))
-            }
-            None => Socket::Tcp { stream: tcp(details)?, read_max: *details.timeout.after },
-        };
-        let stream = if details.needs_tls() {
-            let name =
-                ServerName::try_from(details.uri.host().unwrap_or("").trim_matches(['[', ']']))
-                    .map_err(|_| ureq::Error::Tls("the host name can have no certificate"))?
-                    .to_owned();
-            let connection = ClientConnection::new(self.tls.clone(), name).map_err(tls_error)?;
-            let mut tls = Box::new(rustls::StreamOwned::new(connection, socket));
-            tls.conn.complete_io(&mut tls.sock)?;
-            Stream::Tls(tls)
-        } else {
-            if let Socket::Tunnel(adapter) = &mut socket {
-                adapter.set_timeout(NextTimeout::default());
-            }
-            Stream::Plain(socket)
+        let authority = details.uri.authority().ok_or(ureq::Error::HostNotFound)?;
+        let idle = self.pool.take(details.needs_tls(), authority);
+        IS_POOLED.set(idle.is_some());
+        let stream = match idle {
+            Some(stream) => stream,
+            None => self.open(details)?,
         };
         Ok(Some(Wire {
             stream,
             buffers: WireBuffers::default(),
-            is_used: false,
             write_error: None,
+            home: (self.pool.clone(), authority.clone()),
+            goes_home: false,
         }))
     }
 }
@@ -168,19 +182,23 @@ fn tcp(details: &ConnectionDetails) -> Result<TcpStream, ureq::Error> {
 pub struct Wire {
     stream: Stream,
     buffers: WireBuffers,
-    /// A request went over it before.
-    is_used: bool,
     /// Writing failed; the answer that explains it may still be readable (an early 413).
     write_error: Option<io::Error>,
+    /// The pool to which the connection goes back, and its name there.
+    home: (Arc<IdlePool>, Authority),
+    goes_home: bool,
 }
 
+/// The bytes' way.
 #[derive(Debug)]
-enum Stream {
+pub enum Stream {
     Plain(Socket),
     Tls(Box<rustls::StreamOwned<ClientConnection, Socket>>),
+    /// It went back to the pool.
+    Gone,
 }
 
-enum Socket {
+pub enum Socket {
     Tcp { stream: TcpStream, read_max: Duration },
     Tunnel(Box<TransportAdapter>),
 }
@@ -201,6 +219,7 @@ impl Wire {
         let result = match &mut self.stream {
             Stream::Plain(socket) => socket.write_all(bytes),
             Stream::Tls(tls) => tls.write_all(bytes).and_then(|()| tls.flush()),
+            Stream::Gone => Err(io::ErrorKind::NotConnected.into()),
         };
         self.write_error = result.err();
     }
@@ -230,7 +249,6 @@ impl Transport for Wire {
             // While the answer is read, a stream of minutes, nothing is written.
             self.buffers.output = Vec::new();
         }
-        IS_POOLED.set(self.is_used);
         let limit = timeout.for_read();
         let read_max = (*limit.after).min(HURRY.get());
         let free = self.buffers.input_append_buf();
@@ -244,6 +262,7 @@ impl Transport for Wire {
                 tls.sock.set_read_max(read_max, timeout);
                 tls.read(free)
             }
+            Stream::Gone => Err(io::ErrorKind::NotConnected.into()),
         };
         match read {
             Ok(n) => {
@@ -267,12 +286,11 @@ impl Transport for Wire {
         }
     }
 
-    /// Asked before a connection goes into the pool and when it is taken out: nothing may be waiting to be read.
+    /// ureq asks this of a connection on which an answer has ended well, just before it puts it into its own pool. That
+    /// holds nothing (`max_idle_connections(0)`) and drops it: so it goes to ours.
     fn is_open(&mut self) -> bool {
-        self.is_used = true;
-        let is_open = self.write_error.is_none() && self.stream.is_silent_and_open();
-        self.buffers.release();
-        is_open
+        self.goes_home = self.write_error.is_none();
+        self.goes_home
     }
 
     fn is_tls(&self) -> bool {
@@ -280,8 +298,18 @@ impl Transport for Wire {
     }
 }
 
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if self.goes_home {
+            let stream = std::mem::replace(&mut self.stream, Stream::Gone);
+            self.home.0.give(matches!(stream, Stream::Tls(_)), &self.home.1, stream);
+        }
+    }
+}
+
 impl Stream {
-    fn is_silent_and_open(&mut self) -> bool {
+    /// Whether an idle connection can be used: nothing waits to be read, neither bytes nor an end.
+    pub fn is_silent_and_open(&mut self) -> bool {
         match self {
             Stream::Plain(socket) => !socket.is_readable(),
             Stream::Tls(tls) => {
@@ -292,6 +320,7 @@ impl Stream {
                             state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed()
                         }))
             }
+            Stream::Gone => false,
         }
     }
 }
@@ -310,7 +339,8 @@ impl Socket {
                 let mut fds = [PollFd::new(stream, PollFlags::IN)];
                 !matches!(poll(&mut fds, Some(&timespec(Duration::ZERO))), Ok(0))
             }
-            Socket::Tunnel(adapter) => !adapter.get_mut().is_open(),
+            // Cannot be told; if it was closed, the request is repeated.
+            Socket::Tunnel(_) => false,
         }
     }
 }
@@ -405,17 +435,6 @@ impl WireBuffers {
         }
     }
 
-    /// An idle connection holds no memory.
-    fn release(&mut self) {
-        if self.start == self.end {
-            self.input = Vec::new();
-            (self.start, self.end) = (0, 0);
-        }
-        if self.pending == 0 {
-            self.output = Vec::new();
-        }
-    }
-
     fn make_room_for_input(&mut self) {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
@@ -430,8 +449,8 @@ impl WireBuffers {
     }
 
     fn make_room_for_output(&mut self) {
-        if self.output.len() < self.pending + OUTPUT_BYTES {
-            self.output.resize(self.pending + OUTPUT_BYTES, 0);
+        if self.output.len() < self.pending + OUTPUT_ROOM_BYTES {
+            self.output.resize(self.pending + OUTPUT_ROOM_BYTES, 0);
         }
     }
 }
@@ -468,63 +487,5 @@ impl Buffers for WireBuffers {
 
     fn can_use_input(&self) -> bool {
         self.start < self.end && self.has_progressed
-    }
-}
-
-/// Looks host names up, and remembers the answer for a while: ureq asks for each request.
-#[derive(Debug, Default)]
-pub struct CachingResolver {
-    found: Mutex<HashMap<String, (Vec<SocketAddr>, Instant)>>,
-}
-
-/// One resolver for all agents.
-#[derive(Debug)]
-pub struct Shared(pub Arc<CachingResolver>);
-
-impl Resolver for Shared {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        config: &Config,
-        _: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
-            return Err(ureq::Error::HostNotFound);
-        };
-        let mut result = self.empty();
-        if let (Ok(ip), Some(port)) = (authority.host().parse(), authority.port_u16()) {
-            result.push(SocketAddr::new(ip, port));
-            return Ok(result);
-        }
-        let name =
-            DefaultResolver::host_and_port(scheme, authority).ok_or(ureq::Error::HostNotFound)?;
-        let addresses = self.0.look_up(&name)?;
-        for address in config.ip_family().keep_wanted(addresses.into_iter()).take(16) {
-            result.push(address);
-        }
-        if result.is_empty() { Err(ureq::Error::HostNotFound) } else { Ok(result) }
-    }
-}
-
-impl CachingResolver {
-    fn look_up(&self, name: &str) -> Result<Vec<SocketAddr>, ureq::Error> {
-        let lock = || self.found.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some((addresses, at)) = lock().get(name) {
-            if at.elapsed() < ADDRESS_AGE_MAX {
-                return Ok(addresses.clone());
-            }
-        }
-        match name.to_socket_addrs() {
-            Ok(addresses) => {
-                let addresses: Vec<_> = addresses.collect();
-                lock().insert(name.to_owned(), (addresses.clone(), Instant::now()));
-                Ok(addresses)
-            }
-            // The name server is down or knows no such name; where it knew one before, that is the best guess.
-            Err(_) => match lock().get(name) {
-                Some((addresses, _)) => Ok(addresses.clone()),
-                None => Err(ureq::Error::HostNotFound),
-            },
-        }
     }
 }

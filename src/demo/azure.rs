@@ -10,7 +10,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
 use super::fault::without_markers;
 use super::{Answer, Call, Deployment, Fault, ai_api_error, pairs, schema, value};
@@ -523,7 +522,7 @@ fn dimensions(request: &Map<String, Value>, deployment: &Deployment) -> Result<u
 
 /// A vector of length 1, the same for the same text.
 fn vector(text: &str, dimensions: usize) -> Vec<f32> {
-    let digest = Sha256::digest(text.as_bytes());
+    let digest = crate::auth::digest(text);
     let mut seed = digest.iter().take(8).fold(0_u64, |seed, byte| seed << 8 | u64::from(*byte));
     let mut next = || {
         // The constants are Knuth's MMIX generator.

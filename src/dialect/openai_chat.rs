@@ -4,13 +4,14 @@
 //! decoded: its bytes go on as they are, but for `model` (Azure says a dated name such as `gpt-4o-2024-08-06`; clients get
 //! back the name they asked for), the leading event without choices, and the usage event where nobody asked for it.
 
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::json;
-use serde_json::value::RawValue;
 
 use crate::chat::Usage;
-use crate::envelope::quoted;
+use crate::envelope::{Envelope, quoted};
 use crate::error::{Error, Kind};
 use crate::{sse, upstream_error};
 
@@ -51,31 +52,22 @@ fn model_json(name: &str, owner: &str) -> serde_json::Value {
     json!({"id": name, "object": "model", "created": 0, "owned_by": owner})
 }
 
-/// A complete reply: its bytes with the client's model name, and its usage. Works for embeddings as well.
+/// A complete reply: with the client's model name, everything else verbatim; and its usage. Works for embeddings as well.
 pub fn pass_reply(body: Vec<u8>, model: &str) -> Result<(Vec<u8>, Option<Usage>), Error> {
-    #[derive(Deserialize)]
-    struct Reply<'a> {
-        #[serde(borrow)]
-        model: Option<&'a RawValue>,
-        usage: Option<WireUsage>,
-        error: Option<&'a RawValue>,
-    }
-    let Ok(reply) = serde_json::from_slice::<Reply>(&body) else {
-        return Err(Error::BadReply { what: "SAP AI Core's answer is not a JSON object.".into() });
-    };
-    if let Some(error) = reply.error.and_then(|_| upstream_error::from_event(&body)) {
+    let mut reply = Envelope::parse(body).map_err(|e| Error::BadReply {
+        what: format!("SAP AI Core's answer cannot be read: {e}."),
+    })?;
+    if reply.raw("error").is_some_and(|error| error != b"null")
+        && let Some(error) = upstream_error::from_event(&reply.to_bytes())
+    {
         return Err(error);
     }
-    let usage = reply.usage.map(Usage::from);
-    let Some(raw) = reply.model else { return Ok((body, usage)) };
-    let start = raw.get().as_ptr() as usize - body.as_ptr() as usize;
-    let end = start + raw.get().len();
-    let name = quoted(model);
-    let mut out = Vec::with_capacity(body.len() + name.len());
-    out.extend_from_slice(&body[..start]);
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(&body[end..]);
-    Ok((out, usage))
+    // The tap may fail alone.
+    let usage = reply.get::<WireUsage>("usage", "usage").ok().flatten().map(Usage::from);
+    if reply.has("model") {
+        reply.set("model", quoted(model));
+    }
+    Ok((reply.into_bytes(), usage))
 }
 
 /// What a frame of a stream that passes through was.
@@ -119,10 +111,8 @@ impl PassStream {
         }
         // Nearly all frames: a choice, and no usage in it. Every quote inside a JSON string is escaped, so these byte
         // strings can only be keys.
-        if memmem::find(data, br#""choices":[{"#).is_some()
-            && memmem::find(data, br#""usage":{"#).is_none()
-        {
-            self.has_finish_reason |= memmem::find(data, br#""finish_reason":""#).is_some();
+        if KEYS.choice.find(data).is_some() && KEYS.usage.find(data).is_none() {
+            self.has_finish_reason |= KEYS.finish_reason.find(data).is_some();
             self.write(data, out);
             return Passed::Content;
         }
@@ -180,7 +170,7 @@ impl PassStream {
     fn write(&self, data: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(b"data: ");
         let start = out.len();
-        match string_value(data, br#""model":"#) {
+        match string_value(data, &KEYS.model) {
             Some(range) => {
                 out.extend_from_slice(&data[..range.start]);
                 out.extend_from_slice(self.model_json.as_bytes());
@@ -197,11 +187,25 @@ impl PassStream {
     }
 }
 
+/// What is looked for in each frame. Preparing a search costs more than searching a frame.
+struct Keys {
+    choice: Finder<'static>,
+    usage: Finder<'static>,
+    finish_reason: Finder<'static>,
+    model: Finder<'static>,
+}
+
+static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys {
+    choice: Finder::new(br#""choices":[{"#),
+    usage: Finder::new(br#""usage":{"#),
+    finish_reason: Finder::new(br#""finish_reason":""#),
+    model: Finder::new(br#""model":"#),
+});
+
 /// Where the string after `key` lies, its quotes included, where `key` occurs just once.
-fn string_value(data: &[u8], key: &[u8]) -> Option<std::ops::Range<usize>> {
-    let mut found = memmem::find_iter(data, key);
-    let mut start = found.next()? + key.len();
-    if found.next().is_some() {
+fn string_value(data: &[u8], key: &Finder<'_>) -> Option<std::ops::Range<usize>> {
+    let mut start = key.find(data)? + key.needle().len();
+    if key.find(&data[start..]).is_some() {
         return None;
     }
     while data.get(start) == Some(&b' ') {

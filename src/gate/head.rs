@@ -121,7 +121,8 @@ fn find_end(bytes: &[u8], seen: &mut usize) -> Result<Option<usize>, NoHead> {
     Ok(None)
 }
 
-/// Checks a whole head and rebuilds it.
+/// Checks a whole head and rebuilds it. Not inlined: its table of headers would stay on the stack for the whole request.
+#[inline(never)]
 fn police(bytes: &[u8], inward: &mut Vec<u8>) -> Result<Framing, NoHead> {
     let refused = |why| Err(NoHead::Refused(400, why));
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];

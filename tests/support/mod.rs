@@ -305,14 +305,14 @@ pub fn pass<'a>(
     };
     for chunk in chunks {
         frames.push(chunk);
-        while let Some(frame) = frames.next() {
+        while let Some(frame) = frames.next_frame() {
             if let Some(end) = ends(stream.frame(&frame, &mut out)) {
                 return (out, end);
             }
         }
     }
     frames.finish();
-    while let Some(frame) = frames.next() {
+    while let Some(frame) = frames.next_frame() {
         if let Some(end) = ends(stream.frame(&frame, &mut out)) {
             return (out, end);
         }
