@@ -33,6 +33,7 @@ use crate::error::Error;
 use crate::gate::connection::Connection;
 use crate::gate::head::{self, BodyLength, Framing, NoHead};
 use crate::gate::{Gate, Place, Stop, body};
+use crate::local;
 use crate::relay::{Client, Head, Relay};
 
 /// Threads that are always there; a connection beyond gets one of its own for as long as it lasts.
@@ -664,8 +665,10 @@ fn refuse(mut connection: Connection, status: u16, why: &str) {
     let error = Error::BadRequest { path: "request".into(), why: why.into() };
     let body = openai_chat::error_body(&error);
     let head = format!(
-        "HTTP/1.1 {status} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        "HTTP/1.1 {status} {}\r\ncontent-type: application/json\r\nx-request-id: {}\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n{body}",
         reason(status),
+        local::request_id(None),
         body.len()
     );
     if connection.write(head.as_bytes()).is_ok() {
