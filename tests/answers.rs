@@ -596,6 +596,38 @@ fn a_body_that_nobody_read_is_not_the_next_request() {
 }
 
 #[test]
+fn what_is_no_request_is_told_why_and_closed() {
+    let proxy = Proxy::start();
+    let many = format!("GET / HTTP/1.1\r\nhost: x\r\n{}\r\n", "a: b\r\n".repeat(101));
+    let table = [
+        ("\u{16}\u{3}\u{1}\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 3, 3\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nhost: x\r\nexpect: tea\r\n\r\n", 417),
+        (&many, 431),
+        ("GET / HTTP/2.0\r\nhost: x\r\n\r\n", 505),
+    ];
+    for (text, status) in table {
+        let mut client = proxy.client();
+        client.write(text.as_bytes());
+        let reply = client.reply(false);
+        assert_eq!((reply.status, reply.header("connection")), (status, "close"), "{text:?}");
+        is_openai_error(&reply);
+        assert!(reply.header("x-request-id").starts_with("req_"), "{text:?}");
+        assert!(client.is_closed());
+    }
+}
+
+#[test]
+fn without_client_keys_everybody_is_let_in() {
+    let proxy = Proxy::configured(|json| json["secret_authentication_tokens"] = json!([]));
+    assert_eq!(proxy.client().send("GET", "/v1/models", "", b"").status, 200);
+    let wrong = "authorization: Bearer any\r\n";
+    let body = hi("gpt-4o").to_string();
+    assert_eq!(proxy.client().send("POST", CHAT, wrong, body.as_bytes()).status, 200);
+}
+
+#[test]
 fn long_answers_come_whole() {
     let proxy = Proxy::start();
     let text = "word ".repeat(60_000).trim_end().to_owned();
