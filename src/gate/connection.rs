@@ -205,7 +205,11 @@ impl Read for Until<'_> {
             return Err(io::ErrorKind::TimedOut.into());
         }
         self.stream.set_read_timeout(Some(left))?;
-        self.stream.read(into)
+        // rustls takes WouldBlock for a pause, after which it may be called again: this is the end.
+        self.stream.read(into).map_err(|e| match e.kind() {
+            io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+            _ => e,
+        })
     }
 }
 
