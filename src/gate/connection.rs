@@ -98,11 +98,18 @@ impl Connection {
 
     /// Reads into `into`, past the buffer, which must have been used up.
     pub fn read(&mut self, into: &mut [u8], limit: Duration) -> io::Result<usize> {
-        self.set_read_timeout(limit)?;
+        let deadline = Instant::now() + limit.max(Duration::from_millis(1));
         loop {
             let read = match &mut self.tls {
-                None => (&*self.tcp).read(into),
-                Some(tls) => rustls::Stream::new(tls.as_mut(), &mut &*self.tcp).read(into),
+                None => {
+                    self.set_read_timeout(limit)?;
+                    (&*self.tcp).read(into)
+                }
+                // A record may come in many pieces: each is progress for TLS, but none for HTTP.
+                Some(tls) => {
+                    let mut until = Until { stream: &self.tcp, deadline };
+                    rustls::Stream::new(tls.as_mut(), &mut until).read(into)
+                }
             };
             match read {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
