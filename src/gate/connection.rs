@@ -122,14 +122,15 @@ impl Connection {
 
     /// Writes all of it, as one TLS record or packet where it fits.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match &mut self.tls {
-            None => (&*self.tcp).write_all(bytes),
-            Some(tls) => {
-                let mut tcp = &*self.tcp;
-                let mut stream = rustls::Stream::new(tls.as_mut(), &mut tcp);
-                stream.write_all(bytes)?;
-                stream.flush()
+        let Some(tls) = &mut self.tls else { return (&*self.tcp).write_all(bytes) };
+        let mut left = bytes;
+        loop {
+            send(tls, &self.tcp)?;
+            if left.is_empty() {
+                return Ok(());
             }
+            let taken = tls.writer().write(left)?;
+            left = &left[taken..];
         }
     }
 
@@ -165,7 +166,7 @@ impl Connection {
     fn say_goodbye(&mut self) {
         if let Some(tls) = &mut self.tls {
             tls.send_close_notify();
-            let _ = rustls::Stream::new(tls.as_mut(), &mut &*self.tcp).flush();
+            let _ = send(tls, &self.tcp);
         }
     }
 
@@ -197,6 +198,19 @@ fn handshake(stream: &TcpStream, config: Arc<ServerConfig>) -> io::Result<Server
     let mut connection = ServerConnection::new(config).map_err(invalid)?;
     connection.complete_io(&mut Until { stream, deadline })?;
     Ok(connection)
+}
+
+/// Writes what TLS has to say. rustls' own stream reads where it cannot write, so that a client that never reads could
+/// hold it for as long as it sends.
+fn send(tls: &mut ServerConnection, mut tcp: &TcpStream) -> io::Result<()> {
+    while tls.wants_write() {
+        match tls.write_tls(&mut tcp) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Err(e) if e.kind() != io::ErrorKind::Interrupted => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// A socket that is read from until a point in time.
