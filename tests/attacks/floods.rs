@@ -10,6 +10,7 @@ use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size};
 use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 use serde_json::json;
 
+use super::commands::core;
 use super::harness::*;
 
 #[test]
@@ -326,6 +327,44 @@ fn clients_that_never_read_are_given_up() {
 }
 
 #[test]
+fn streams_that_nobody_reads_are_given_up_on_both_sides() {
+    let core = core();
+    let mut config = core.config_json();
+    config["limits"] = json!({"client_write_ms_max": 500});
+    let mut proxy = Proxy::start(Setup { config: Some(config), ..Setup::default() });
+    let clients: Vec<TcpStream> = (0..3)
+        .map(|_| {
+            let mut stream = proxy.tcp();
+            set_socket_recv_buffer_size(&stream, 4096).unwrap();
+            let request = chat("[[demo frames=60000 pause_ms=0]]", true, "");
+            stream.write_all(request.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    until(PATIENCE, "AI Core is left alone", || core.hung_up() == 3);
+    until(Duration::from_secs(5), "given up while they stay", || proxy.fds_beyond_rest() <= 2);
+    drop(clients);
+    proxy.unharmed(16);
+}
+
+/// What is sent behind a request waits until that is answered, however long it takes.
+#[test]
+fn requests_behind_a_stream_wait_their_turn() {
+    let mut proxy = Proxy::demo();
+    let mut client = proxy.connect();
+    let stream = chat("[[demo pause_ms=50 frames=6]]", true, "");
+    client.send(format!("{stream}{}{stream}", get("/v1/models", "")));
+    for nth in 0..3 {
+        let answer = client.answer().unwrap();
+        assert_eq!((answer.status, answer.closes()), (200, false));
+        assert_eq!(answer.text().ends_with("data: [DONE]\n\n"), nth != 1);
+    }
+    drop(client);
+    proxy.clients_are_gone(2);
+    proxy.alive();
+}
+
+#[test]
 fn a_body_that_stalls_is_answered_408() {
     let mut proxy = Proxy::with_limits(json!({"client_stall_ms_max": 500}));
     let begun = [
@@ -375,7 +414,7 @@ fn slow_heads_neither_starve_the_honest_nor_last() {
     let head = get("/v1/models", "X-Slow: and-very-slow\r\n");
     let start = Instant::now();
     let mut worst = Duration::ZERO;
-    for (tick, byte) in head.bytes().take(9).enumerate() {
+    for (tick, byte) in head.bytes().take(8).enumerate() {
         for client in &mut slow {
             assert!(client.send([byte]), "cut before its time, after {:?}", start.elapsed());
         }

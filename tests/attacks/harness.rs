@@ -213,7 +213,7 @@ impl Proxy {
     pub fn honest(&self) -> Duration {
         let start = Instant::now();
         let mut client = self.connect();
-        client.send(&get("/v1/models", "Connection: close\r\n"));
+        client.send(get("/v1/models", "Connection: close\r\n"));
         let answer = client.answer().expect("an honest client gets an answer");
         assert_eq!(answer.status, 200, "an honest client is served");
         assert!(client.rest().is_empty());
@@ -315,7 +315,7 @@ impl Proxy {
     pub fn connect(&self) -> Client {
         match self.is_https {
             false => Client::new(self.tcp()),
-            true => Client::new(self.tls(&rustls::DEFAULT_VERSIONS[..], "localhost").unwrap()),
+            true => Client::new(self.tls(rustls::DEFAULT_VERSIONS, "localhost").unwrap()),
         }
     }
 

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process};
 
+use super::commands::core;
 use super::harness::*;
 
 const AT_ONCE: Duration = Duration::from_secs(2);
@@ -73,7 +74,7 @@ fn a_second_signal_ends_at_once() {
 
 #[test]
 fn what_takes_too_long_is_cut_off() {
-    let core = super::commands::core();
+    let core = core();
     let mut config = core.config_json();
     config["limits"] = serde_json::json!({"stop_ms_max": 300});
     let mut proxy = Proxy::start(Setup { config: Some(config), ..Setup::default() });

@@ -48,7 +48,7 @@ fn both_versions_shake_hands_and_the_made_certificate_is_good() {
             }
         }
     }
-    let stranger = proxy.tls(&[&TLS13], "example.com").err().expect("no certificate for all");
+    let stranger = proxy.tls(&[&TLS13], "example.com").expect_err("no certificate for all");
     assert!(stranger.to_string().contains("not valid for name"), "{stranger}");
     proxy.unharmed(16);
 }
@@ -100,6 +100,26 @@ fn garbage_in_a_handshake_ends_it() {
     proxy.unharmed(16);
 }
 
+#[test]
+fn more_tls_clients_than_the_cap_are_sent_away() {
+    let config = nowhere(json!({"connections_max": 4}));
+    let setup = Setup { config: Some(config), args: vec!["--https"], open_files: None };
+    let mut proxy = Proxy::start(setup);
+    let mut within: Vec<Client> = (0..4).map(|_| proxy.connect()).collect();
+    for _ in 0..20 {
+        let start = Instant::now();
+        assert!(proxy.tls(&[&TLS13], "localhost").is_err(), "never queued");
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    }
+    for client in &mut within {
+        client.send(get("/v1/models", ""));
+        assert_eq!(client.answer().unwrap().status, 200, "those within are not disturbed");
+    }
+    drop(within);
+    until(PATIENCE, "the places are free", || proxy.fds_beyond_rest() == 0);
+    proxy.unharmed(16);
+}
+
 /// Handshakes and heads that come a byte a second, or not at all, while honest clients come and go.
 #[test]
 fn slow_handshakes_neither_starve_the_honest_nor_last() {
@@ -110,7 +130,7 @@ fn slow_handshakes_neither_starve_the_honest_nor_last() {
     let head = get("/v1/models", "X-Slow: and-very-slow\r\n");
     let start = Instant::now();
     let mut worst = Duration::ZERO;
-    for tick in 0..9 {
+    for tick in 0..8 {
         for (nth, stream) in handshakes.iter_mut().enumerate() {
             if nth % 3 > 0 {
                 // It may be closed: its 10 s began when it was accepted.
