@@ -116,7 +116,7 @@ fn more_connections_than_descriptors_are_sent_away() {
     proxy.alive();
 }
 
-/// The cap keeps the descriptors from running out; where others use them up, it waits for better times.
+/// The cap keeps descriptors from running out. Where others use them up, it waits for better times.
 #[test]
 fn accepting_goes_on_after_descriptors_ran_out() {
     let mut proxy = Proxy::demo();

@@ -433,9 +433,7 @@ pub fn get(path: &str, headers: &str) -> String {
 
 /// A chat request with the right key; `headers` frame the body.
 pub fn post(headers: &str) -> String {
-    format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n{headers}\r\n"
-    )
+    get("/v1/chat/completions", headers).replacen("GET", "POST", 1)
 }
 
 /// A chat request, whole.
