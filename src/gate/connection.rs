@@ -15,7 +15,8 @@ const READ_BYTES: usize = 4096;
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// After a refusal the client may still be sending: so long and so much of it is read, lest it misses the answer.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
-const DRAIN_BYTES_MAX: usize = 256 * 1024;
+/// Twice the default limit to bodies: a client whose body is too large hears of it. Node's loses the answer otherwise.
+const DRAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
 const SINK_BYTES: usize = 1024;
 
 const SPEAK_HTTPS: &[u8] =

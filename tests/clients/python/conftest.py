@@ -1,0 +1,96 @@
+"""The real binary in --demo mode, and a note of every feature's outcome for the matrix."""
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from openai import OpenAI
+
+BINARY = os.environ["PROXY_BINARY"]
+MODELS = ["gpt-4o", "gpt-5"]
+KEY = "sk-demo"
+
+# Whatever this machine's environment says, the clients talk to the proxy on loopback.
+for name in list(os.environ):
+    if name.startswith(("OPENAI_", "AZURE_OPENAI_")) or name.upper().endswith("_PROXY"):
+        del os.environ[name]
+
+
+class Proxy:
+    """The binary on a free port."""
+
+    def __init__(self, folder, *options):
+        self.folder = Path(folder)
+        self.log_path = self.folder / "log"
+        with open(self.log_path, "wb") as log:
+            command = [BINARY, "--demo", "--port", "0", *options]
+            self.process = subprocess.Popen(
+                command, cwd=folder, stdout=subprocess.PIPE, stderr=log, text=True
+            )
+        self.base_url = self._base_url()
+        self.root_url = self.base_url.removesuffix("/v1")
+
+    def _base_url(self):
+        for line in self.process.stdout:
+            _, found, url = line.partition("Base URL for OpenAI clients: ")
+            if found:
+                return url.strip()
+        raise RuntimeError(f"the proxy did not start:\n{self.log()}")
+
+    def log(self):
+        return self.log_path.read_text()
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(timeout=40)
+        self.process.stdout.close()
+        return code
+
+
+@pytest.fixture(scope="session")
+def proxy(tmp_path_factory):
+    proxy = Proxy(tmp_path_factory.mktemp("proxy"), "--debug")
+    yield proxy
+    proxy.stop()
+
+
+@pytest.fixture
+def client(proxy):
+    with OpenAI(base_url=proxy.base_url, api_key=KEY) as client:
+        yield client
+
+
+@pytest.fixture
+def impatient(client):
+    """The client without its retries."""
+    return client.with_options(max_retries=0)
+
+
+@pytest.fixture(params=MODELS)
+def model(request):
+    return request.param
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "feature(name): the row of the matrix")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    path = os.environ.get("MATRIX_FILE")
+    if path and (report.when == "call" or report.failed):
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        row = {
+            "sdk": "python",
+            "feature": item.get_closest_marker("feature").args[0],
+            "model": params.get("model", "any"),
+            "passed": report.passed,
+        }
+        with open(path, "a") as out:
+            out.write(json.dumps(row) + "\n")
+    return report
