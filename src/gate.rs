@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// File descriptors kept for all that is no client: listeners, logs, the token host, certificates.
@@ -48,6 +49,7 @@ impl Gate {
     /// Listens. `connections_max` is lowered to what the system's limit on open files allows.
     pub fn open(host: &str, port: u16, connections_max: usize) -> Result<(Gate, Stop), String> {
         let listener = listen(host, port)?;
+        listener.set_nonblocking(true).map_err(|e| e.to_string())?;
         let address = listener.local_addr().map_err(|e| e.to_string())?;
         let (wake, stop) = UnixStream::pair().map_err(|e| e.to_string())?;
         let connections_max = connections_max.min(connections_possible());
@@ -67,8 +69,8 @@ impl Gate {
     pub fn run(&mut self, mut welcome: impl FnMut(TcpStream, SocketAddr, Place) -> io::Result<()>) {
         let places = Arc::new(AtomicUsize::new(0));
         let mut complaints = Complaints::default();
-        while self.wait() {
-            match self.listener.accept() {
+        while let Some(accepted) = self.accept() {
+            match accepted {
                 Ok((stream, address)) => match Place::take(&places, self.connections_max) {
                     None => {
                         complaints.warn(format_args!(
@@ -93,12 +95,29 @@ impl Gate {
         }
     }
 
-    /// Waits for a client; false when it is time to stop.
-    fn wait(&mut self) -> bool {
-        let mut fds =
-            [PollFd::new(&self.listener, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
-        let _ = poll(&mut fds, None);
-        !(fds[1].revents().intersects(PollFlags::IN | PollFlags::HUP))
+    /// Waits for a client; `None` when it is time to stop.
+    fn accept(&self) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+        loop {
+            let mut fds = [
+                PollFd::new(&self.listener, PollFlags::IN),
+                PollFd::new(&self.wake, PollFlags::IN),
+            ];
+            match poll(&mut fds, None) {
+                // A signal: it is for another thread to say what it means.
+                Err(Errno::INTR) => continue,
+                Err(e) => return Some(Err(e.into())),
+                Ok(_) if !fds[1].revents().is_empty() => return None,
+                Ok(_) => {}
+            }
+            // The client may have left again: the listener does not block.
+            match self.listener.accept() {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) => return Some(Err(e)),
+                Ok((stream, address)) => {
+                    return Some(stream.set_nonblocking(false).map(|()| (stream, address)));
+                }
+            }
+        }
     }
 }
 

@@ -98,11 +98,18 @@ impl Connection {
 
     /// Reads into `into`, past the buffer, which must have been used up.
     pub fn read(&mut self, into: &mut [u8], limit: Duration) -> io::Result<usize> {
-        self.set_read_timeout(limit)?;
+        let deadline = Instant::now() + limit.max(Duration::from_millis(1));
         loop {
             let read = match &mut self.tls {
-                None => (&*self.tcp).read(into),
-                Some(tls) => rustls::Stream::new(tls.as_mut(), &mut &*self.tcp).read(into),
+                None => {
+                    self.set_read_timeout(limit)?;
+                    (&*self.tcp).read(into)
+                }
+                // A record may come in many pieces: each is progress for TLS, but none for HTTP.
+                Some(tls) => {
+                    let mut until = Until { stream: &self.tcp, deadline };
+                    rustls::Stream::new(tls.as_mut(), &mut until).read(into)
+                }
             };
             match read {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -115,14 +122,15 @@ impl Connection {
 
     /// Writes all of it, as one TLS record or packet where it fits.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match &mut self.tls {
-            None => (&*self.tcp).write_all(bytes),
-            Some(tls) => {
-                let mut tcp = &*self.tcp;
-                let mut stream = rustls::Stream::new(tls.as_mut(), &mut tcp);
-                stream.write_all(bytes)?;
-                stream.flush()
+        let Some(tls) = &mut self.tls else { return (&*self.tcp).write_all(bytes) };
+        let mut left = bytes;
+        loop {
+            send(tls, &self.tcp)?;
+            if left.is_empty() {
+                return Ok(());
             }
+            let taken = tls.writer().write(left)?;
+            left = &left[taken..];
         }
     }
 
@@ -158,7 +166,7 @@ impl Connection {
     fn say_goodbye(&mut self) {
         if let Some(tls) = &mut self.tls {
             tls.send_close_notify();
-            let _ = rustls::Stream::new(tls.as_mut(), &mut &*self.tcp).flush();
+            let _ = send(tls, &self.tcp);
         }
     }
 
@@ -192,6 +200,19 @@ fn handshake(stream: &TcpStream, config: Arc<ServerConfig>) -> io::Result<Server
     Ok(connection)
 }
 
+/// Writes what TLS has to say. rustls' own stream reads where it cannot write, so that a client that never reads could
+/// hold it for as long as it sends.
+fn send(tls: &mut ServerConnection, mut tcp: &TcpStream) -> io::Result<()> {
+    while tls.wants_write() {
+        match tls.write_tls(&mut tcp) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Err(e) if e.kind() != io::ErrorKind::Interrupted => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// A socket that is read from until a point in time.
 struct Until<'a> {
     stream: &'a TcpStream,
@@ -205,7 +226,11 @@ impl Read for Until<'_> {
             return Err(io::ErrorKind::TimedOut.into());
         }
         self.stream.set_read_timeout(Some(left))?;
-        self.stream.read(into)
+        // rustls takes WouldBlock for a pause, after which it may be called again: this is the end.
+        self.stream.read(into).map_err(|e| match e.kind() {
+            io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+            _ => e,
+        })
     }
 }
 
