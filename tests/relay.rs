@@ -387,7 +387,7 @@ fn errors_of_every_shape_are_told_in_the_clients_dialect() {
     let table = [
         ("aicore_404.json", 404, "Deployment d9 is not known.", Some("01020404"), None),
         ("azure_400_filter.json", 400, "Filtered.", Some("content_filter"), Some("prompt")),
-        ("azure_400_length.json", 400, "Too long.", Some("context_length_exceeded"), Some("messages")),
+        ("azure_400_long.json", 400, "Too long.", Some("context_length_exceeded"), Some("messages")),
         ("azure_429.json", 429, "Come back in 7 seconds.", Some("429"), None),
         ("bedrock_424.json", 424, "The model failed.", None, None),
         ("detail_422.json", 422, r#"[{"loc":["body","n"],"msg":"not a number"}]"#, None, None),
