@@ -24,6 +24,8 @@ use ureq::http;
 use crate::error::Error;
 
 const AGENTS: usize = 8;
+/// The longest that AI Core may not take a byte of a request.
+const WRITE_MAX: Duration = Duration::from_secs(30);
 
 /// A client for AI Core. Cheap to share, pools its connections.
 #[derive(Debug)]
@@ -58,6 +60,8 @@ pub struct Request<'a> {
     pub headers: &'a [(&'static str, &'a HeaderText)],
     /// `None`: GET. Otherwise POST.
     pub body: Option<&'a [u8]>,
+    /// A shorter limit to silences than the configured one.
+    pub silence_max: Option<Duration>,
 }
 
 /// An answer whose body is still to be read. Dropped before its end, the connection is closed.
@@ -65,7 +69,7 @@ pub struct Response {
     pub status: u16,
     headers: http::HeaderMap,
     body: ureq::BodyReader<'static>,
-    watch: Option<Rc<dyn Watch>>,
+    call: wire::Call,
     host: String,
 }
 
@@ -109,9 +113,11 @@ impl AiCore {
         request: &Request<'_>,
         watch: Option<Rc<dyn Watch>>,
     ) -> Result<Response, Error> {
-        let mut result = wire::during_call(watch.clone(), || self.run(request));
+        let call = wire::Call { watch, silence_max: request.silence_max, is_repeat: false };
+        let mut result = wire::during(&call, || self.run(request));
         if matches!(&result, Err(e) if wire::was_stale() && is_disconnect(e)) {
-            result = wire::during_call(watch.clone(), || self.run(request));
+            let repeat = wire::Call { is_repeat: true, ..call.clone() };
+            result = wire::during(&repeat, || self.run(request));
         }
         let host = request.url.host();
         let (parts, body) = result.map_err(|e| failure(e, host, request.body))?.into_parts();
@@ -119,7 +125,7 @@ impl AiCore {
             status: parts.status.as_u16(),
             headers: parts.headers,
             body: body.into_reader(),
-            watch,
+            call,
             host: host.to_owned(),
         })
     }
@@ -156,8 +162,11 @@ impl Response {
     /// Reads what has come, waiting for something to come. 0 at the end of a whole body.
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         let body = &mut self.body;
-        let read = wire::during_call(self.watch.clone(), || body.read(buffer));
-        read.map_err(|e| failure(ureq::Error::Io(e), &self.host, None))
+        let read = wire::during(&self.call, || body.read(buffer));
+        read.map_err(|e| match failure(ureq::Error::Io(e), &self.host, None) {
+            Error::Unreachable { what } => Error::BadReply { what },
+            other => other,
+        })
     }
 
     /// The whole body, of at most `bytes_max`.
@@ -191,14 +200,13 @@ impl Response {
 
     /// Nothing more is wanted of a body that is over but for its end: gives the connection back, if that end comes at once.
     pub fn finish(mut self) {
-        wire::hurry(Duration::from_millis(50));
+        self.call.silence_max = Some(Duration::from_millis(50));
         let mut rest = [0; 1024];
         for _ in 0..4 {
             if !matches!(self.read(&mut rest), Ok(n) if n > 0) {
                 break;
             }
         }
-        wire::hurry(Duration::MAX);
     }
 }
 
@@ -248,7 +256,7 @@ fn config(settings: &Settings, proxy: Option<ureq::Proxy>) -> ureq::config::Conf
         .max_idle_connections(0)
         .timeout_connect(Some(settings.connect_max))
         .timeout_per_read(Some(settings.idle_max))
-        .timeout_per_write(Some(settings.idle_max))
+        .timeout_per_write(Some(WRITE_MAX))
         .build()
 }
 
@@ -310,7 +318,7 @@ fn failure(error: ureq::Error, host: &str, body: Option<&[u8]>) -> Error {
     };
     match error {
         ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
-            Error::Timeout { what: format!("{host} does not accept a connection in time.") }
+            Error::Unreachable { what: format!("{host} does not accept a connection in time.") }
         }
         ureq::Error::Timeout(_) => {
             Error::Timeout { what: format!("{host} is silent for too long.") }

@@ -79,7 +79,7 @@ impl Proxy<'_> {
             .map_err(|e| format!("the client key {e}"))?;
         let json = HeaderText::new("application/json")?;
         let headers = [("authorization", &authorization), ("content-type", &json)];
-        let request = Request { url: &url, headers: &headers, body };
+        let request = Request { url: &url, headers: &headers, body, silence_max: None };
         let hint = "Is the proxy running, with the same configuration?";
         let mut response = self.http.send(&request, None).map_err(|e| format!("{e} {hint}"))?;
         if response.status == 200 {

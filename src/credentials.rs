@@ -21,8 +21,16 @@ const MARGIN: Duration = Duration::from_secs(300);
 const LIFE_DEFAULT: Duration = Duration::from_secs(3600);
 /// How long a failure is the answer to everybody, before the token host is asked again.
 const FAILURE_AGE_MAX: Duration = Duration::from_secs(1);
+/// What an answer may say at most.
+const LIFE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Tokens that are given up because AI Core refused them: so many in so long. Where it refuses every token (a wrong
+/// resource group), each request would fetch another, until the token host throttles us for the models that work, too.
+const DISCARDS_MAX: u32 = 10;
+const DISCARDS_PERIOD: Duration = Duration::from_secs(60);
 /// Fetches of one token that meet a passing fault.
 const TRIES: u32 = 3;
+/// The longest silence of the token host, which is no model that thinks.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 
 /// The access tokens of one service key.
@@ -46,6 +54,8 @@ struct State {
     token: Option<Arc<AccessToken>>,
     is_fetching: bool,
     failure: Option<(Error, Instant)>,
+    discards: u32,
+    discards_since: Option<Instant>,
 }
 
 impl Credentials {
@@ -87,24 +97,37 @@ impl Credentials {
         }
     }
 
-    /// AI Core refused this token: it is not given out again.
-    pub fn discard(&self, refused: &Arc<AccessToken>) {
+    /// AI Core refused this token: it is not given out again. False where too many were refused lately: another would
+    /// fare no better.
+    pub fn discard(&self, refused: &Arc<AccessToken>) -> bool {
         let mut state = self.lock();
-        if state.token.as_ref().is_some_and(|t| Arc::ptr_eq(t, refused)) {
-            state.token = None;
+        if !state.token.as_ref().is_some_and(|token| Arc::ptr_eq(token, refused)) {
+            // It has been replaced meanwhile.
+            return true;
         }
+        let now = Instant::now();
+        if state.discards_since.is_none_or(|since| now - since >= DISCARDS_PERIOD) {
+            state.discards_since = Some(now);
+            state.discards = 0;
+        }
+        state.discards += 1;
+        if state.discards > DISCARDS_MAX {
+            return false;
+        }
+        state.token = None;
+        true
     }
 
     fn renew_in_background(self: &Arc<Self>, aicore: &Arc<AiCore>) {
         let (this, aicore) = (self.clone(), aicore.clone());
         let renew = move || {
-            if let Err(error) = this.fetch_and_publish(&aicore) {
-                log::warn!("The access token could not be renewed ahead of its expiry: {error}");
-            }
+            // A failure is logged and kept; the old token serves on.
+            let _ = this.fetch_and_publish(&aicore);
         };
-        if std::thread::Builder::new().name("token".into()).spawn(renew).is_err() {
+        if std::thread::Builder::new().name("renewal".into()).spawn(renew).is_err() {
             // No thread to be had: the next request tries again.
             self.lock().is_fetching = false;
+            self.fetched.notify_all();
         }
     }
 
@@ -126,7 +149,10 @@ impl Credentials {
                 state.token = Some(token.clone());
                 state.failure = None;
             }
-            Err(error) => state.failure = Some((error.clone(), Instant::now())),
+            Err(error) => {
+                log::warn!("{:?}", error.to_string());
+                state.failure = Some((error.clone(), Instant::now()));
+            }
         }
         result
     }
@@ -159,6 +185,7 @@ impl Credentials {
             url: &self.url,
             headers: &[("content-type", &content_type), ("accept", &accept)],
             body: Some(self.body.as_bytes()),
+            silence_max: Some(SILENCE_MAX),
         };
         let mut response = aicore.send(&request, None)?;
         let retry_after = response.header("retry-after").map(str::to_owned);
@@ -170,7 +197,7 @@ impl Credentials {
         let answer: Answer = serde_json::from_slice(&body).map_err(|_| no_token())?;
         let authorization = HeaderText::secret(&format!("Bearer {}", answer.access_token))
             .map_err(|_| no_token())?;
-        let life = answer.expires_in.map_or(LIFE_DEFAULT, Duration::from_secs);
+        let life = answer.expires_in.map_or(LIFE_DEFAULT, Duration::from_secs).min(LIFE_MAX);
         let margin = MARGIN.min(life / 2);
         log::info!("New access token, valid for {} s", life.as_secs());
         Ok(Arc::new(AccessToken {
@@ -200,7 +227,6 @@ impl fmt::Debug for Credentials {
 /// A failed fetch, in words for the client; the status is never one that clients take for their own key's.
 fn explained(error: Error) -> Error {
     let why = match error {
-        Error::Timeout { what } => return Error::Timeout { what },
         Error::Upstream { status: status @ (400 | 401 | 403), message, .. } => {
             format!("it refuses the service key ({status}: {message})")
         }

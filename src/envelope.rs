@@ -45,8 +45,11 @@ impl Envelope {
         let mut scanner = Scanner { bytes: &bytes, at: 0 };
         let mut fields: Vec<Field> = Vec::with_capacity(16);
         let scanned = scanner.object(|key, value| {
+            if fields.len() == KEYS_MAX {
+                return Err(Fault::TooMany);
+            }
             if fields.iter().any(|f| f.key == key) {
-                return Err(key);
+                return Err(Fault::Twice(key.chars().take(100).collect()));
             }
             fields.push(Field { key, value: Value::Verbatim(value) });
             Ok(())
@@ -54,6 +57,9 @@ impl Envelope {
         match scanned {
             Ok(()) => Ok(Envelope { bytes, fields, edited: false }),
             Err(Fault::Twice(key)) => Err(Error::bad_request(key, "given twice")),
+            Err(Fault::TooMany) => {
+                Err(Error::bad_request("body", format!("more than {KEYS_MAX} keys")))
+            }
             Err(Fault::At(at, what)) => {
                 Err(Error::bad_request("body", format!("not valid JSON at byte {at}: {what}")))
             }
@@ -153,6 +159,8 @@ enum Fault {
     At(usize, &'static str),
     /// This key is there twice.
     Twice(String),
+    /// More than [`KEYS_MAX`] keys.
+    TooMany,
 }
 
 /// Finds the top-level keys and values of an object.
@@ -161,13 +169,15 @@ struct Scanner<'a> {
     at: usize,
 }
 
+/// The most keys of a body. No API has a tenth of it.
+const KEYS_MAX: usize = 256;
 /// The deepest nesting; as deep as serde_json reads.
 const DEPTH_MAX: u32 = 127;
 
 impl Scanner<'_> {
     fn object(
         &mut self,
-        mut found: impl FnMut(String, Range<usize>) -> Result<(), String>,
+        mut found: impl FnMut(String, Range<usize>) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         self.expect(b'{', "a JSON object is expected")?;
         if self.peek() == Some(b'}') {
@@ -186,7 +196,7 @@ impl Scanner<'_> {
             self.skip_space();
             let start = self.at;
             self.value()?;
-            found(key, start..self.at).map_err(Fault::Twice)?;
+            found(key, start..self.at)?;
             match self.peek() {
                 Some(b',') => self.at += 1,
                 Some(b'}') => {
@@ -380,6 +390,10 @@ mod tests {
             (b"{\"a\":1", "body: not valid JSON at byte 6: `,` or `}` is expected after a value"),
             (deep.as_bytes(), "body: not valid JSON at byte 132: nested too deeply"),
         ];
+        let many: Vec<String> = (0..=KEYS_MAX).map(|n| format!("\"{n}\":0")).collect();
+        let many = format!("{{{}}}", many.join(","));
+        let error = parse(&many).unwrap_err();
+        assert_eq!(error.to_string(), "body: more than 256 keys");
         for (body, expected) in table {
             let error = Envelope::parse(body.to_vec()).unwrap_err();
             assert_eq!(error.to_string(), *expected, "{}", String::from_utf8_lossy(body));

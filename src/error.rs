@@ -4,7 +4,6 @@
 //! (`dialect/*.rs`). Sentences are written for the person at the client: what is wrong, where, and what would be right.
 
 use std::fmt;
-use std::time::Duration;
 
 /// Why a request failed. Each variant says when it happens.
 #[derive(Debug, Clone, PartialEq)]
@@ -135,11 +134,12 @@ impl Error {
         }
     }
 
-    /// Whether another deployment may do better: the fault lies with this one, or with the way to it.
+    /// Whether another deployment may do better: this one refused or could not be reached. One that began to answer, or
+    /// was silent for as long as a model may think, is not repeated elsewhere: the work may have been done, and paid for.
     pub fn is_deployments_own(&self) -> bool {
         match self {
             Error::Upstream { status, .. } => matches!(status, 404 | 408 | 424 | 429 | 500..),
-            Error::Unreachable { .. } | Error::Timeout { .. } | Error::BadReply { .. } => true,
+            Error::Unreachable { .. } => true,
             _ => false,
         }
     }
@@ -150,7 +150,7 @@ pub fn kind_of_status(status: u16) -> Kind {
     match status {
         401 => Kind::Authentication,
         403 => Kind::Permission,
-        404 => Kind::NotFound,
+        404 | 405 => Kind::NotFound,
         408 | 504 => Kind::Timeout,
         413 => Kind::TooLarge,
         429 => Kind::RateLimit,
@@ -202,8 +202,3 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
-
-/// A Retry-After value in whole seconds, rounded up, at least one.
-pub fn retry_after_seconds(wait: Duration) -> String {
-    (wait.as_millis().div_ceil(1000)).max(1).to_string()
-}

@@ -72,10 +72,11 @@ pub fn names() -> String {
 fn adapt_azure_chat(body: &mut Envelope, model: &str) -> Result<Vec<&'static str>, Error> {
     let mut dropped = vec![];
     let reasoning = Reasoning::of(model);
-    if body.has("max_completion_tokens") {
+    if body.raw("max_completion_tokens").is_some_and(|value| value != b"null") {
         // Both are given by some clients; OpenAI refuses that, the newer name is what is meant.
-        body.remove("max_tokens");
-    } else if reasoning.is_on() {
+        dropped.extend(body.remove("max_tokens").then_some("max_tokens"));
+    } else if reasoning.is_on() && body.has("max_tokens") {
+        body.remove("max_completion_tokens");
         body.rename("max_tokens", "max_completion_tokens");
     }
     // gpt-5.1 and later take sampling parameters while they do not reason (inferred in the dossier: vendor's rule).
@@ -188,7 +189,7 @@ mod tests {
                 "gpt-4o",
                 r#"{"max_tokens":5,"max_completion_tokens":6}"#,
                 r#"{"max_completion_tokens":6}"#,
-                &[],
+                &["max_tokens"],
             ),
             (
                 "gpt-5",

@@ -64,8 +64,8 @@ impl Gate {
         self.connections_max
     }
 
-    /// Accepts until stopped. `welcome` is called with each connection and its place, and must not block; it gives the
-    /// connection back where no thread can be had for it.
+    /// Accepts until stopped. `welcome` is called with each connection and its place, and must not block; where it
+    /// fails, the connection is closed.
     pub fn run(&mut self, mut welcome: impl FnMut(TcpStream, SocketAddr, Place) -> io::Result<()>) {
         let places = Arc::new(AtomicUsize::new(0));
         let mut complaints = Complaints::default();

@@ -159,7 +159,7 @@ impl Relay {
                 Error::bad_request("model", "missing; GET /v1/models lists what there is")
             })?,
         };
-        exchange.line.borrow_mut().model = name.clone();
+        exchange.line.borrow_mut().model = name.chars().take(200).collect();
         let model = self.models.find(&name)?;
         let service = served(model)?;
         let reply = match route.action {
@@ -217,7 +217,6 @@ impl Relay {
         call: &Call<'_>,
     ) -> Result<(), Error> {
         let mut response = self.post(exchange, deployment, call)?;
-        exchange.line.borrow_mut().upstream_id = response.header("x-request-id").map(str::to_owned);
         match call.reply {
             Reply::Whole => {
                 let body = response.read_all(self.limits.reply_bytes_max)?;
@@ -250,7 +249,7 @@ impl Relay {
             Reply::Whole => &self.json,
             Reply::Stream { .. } => &self.event_stream,
         };
-        let mut may_renew = true;
+        let mut has_renewed = false;
         loop {
             let token = subaccount.credentials.access_token(&self.aicore)?;
             let request = Request {
@@ -262,17 +261,20 @@ impl Relay {
                     ("accept", accept),
                 ],
                 body: Some(call.bytes),
+                silence_max: None,
             };
+            exchange.line.borrow_mut().upstream_id = None;
             let mut response = self.aicore.send(&request, Some(exchange.clone()))?;
+            let upstream_id = response.header("x-request-id").map(str::to_owned);
+            exchange.line.borrow_mut().upstream_id = upstream_id;
             if (200..300).contains(&response.status) {
                 return Ok(response);
             }
             let error = error_of(&mut response);
-            if !matches!(response.status, 401 | 403) || !may_renew {
-                return Err(error);
+            match (response.status, has_renewed) {
+                (401 | 403, false) if subaccount.credentials.discard(&token) => has_renewed = true,
+                _ => return Err(error),
             }
-            subaccount.credentials.discard(&token);
-            may_renew = false;
         }
     }
 

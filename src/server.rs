@@ -2,7 +2,7 @@
 //!
 //! tiny_http parses requests and hands them out, and never sees a socket of the network (the gate's documentation says
 //! why). A connection's thread reads a policed head, parks the connection in a slot, and writes the rebuilt head, with a
-//! ticket that names the slot, to one of a few inner connections of an unmodified `tiny_http::Server`. Then it asks the
+//! ticket that names the slot, to the inner connection of an unmodified `tiny_http::Server`. Then it asks the
 //! server for *a* request, most often but not always its own, takes the connection that the request's ticket names, and
 //! carries on with that one: so each head that goes in is matched by one request that comes out, nothing waits for a
 //! particular thread, and no pump copies bytes. The answer is written straight to the client's socket; tiny_http's side of
@@ -12,7 +12,7 @@
 use std::cell::{Cell, RefCell};
 use std::fs::{DirBuilder, remove_dir_all};
 use std::io::{self, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -30,18 +30,17 @@ use crate::certificate::Reloading;
 use crate::config::Limits;
 use crate::dialect::{Dialect, openai_chat};
 use crate::error::Error;
-use crate::gate::connection::Connection;
+use crate::gate::connection::{Connection, DRAIN_BYTES_MAX, DRAIN_KNOWN_BYTES_MAX};
 use crate::gate::head::{self, BodyLength, Framing, NoHead};
 use crate::gate::{Gate, Place, Stop, body};
 use crate::local;
+use crate::log::RequestLine;
 use crate::relay::{Client, Head, Relay};
 
 /// Threads that are always there; a connection beyond gets one of its own for as long as it lasts.
 const POOL_THREADS: usize = 16;
 /// Enough for TLS, JSON as deep as is read, and ureq; only what is touched takes memory.
 const STACK_BYTES: usize = 256 * 1024;
-/// Inner connections to tiny_http.
-const INNER_CONNECTIONS: usize = 1;
 /// A request that tiny_http does not hand out within this time is lost.
 const TICKET_MAX: Duration = Duration::from_secs(5);
 const TICKET: &str = "ticket";
@@ -271,17 +270,17 @@ impl Seam {
         self.lost(ticket)
     }
 
-    /// tiny_http did not hand out what was put in. Where another thread has taken it, that thread carries on with it.
+    /// tiny_http did not hand out a request in time. Where another thread has taken ours, it carries on with it; then a
+    /// connection that has waited for too long is the one that nobody carries on with.
     fn lost(&self, ticket: Ticket) -> Next {
-        match self.slots().take(ticket) {
-            Some((connection, _)) => {
-                Next::Refused(connection, 503, "The proxy lost this request. Try again.")
-            }
+        let mut slots = self.slots();
+        match slots.take(ticket).or_else(|| slots.take_overdue()) {
+            Some((connection, _)) => Next::Refused(connection, 503, "this request was lost"),
             None => Next::Nothing,
         }
     }
 
-    /// Writes a head inward; where the inner connection is broken, after all of them have been made anew.
+    /// Writes a head inward; where the inner connection is broken, after it has been made anew.
     fn send(&self, head: &[u8]) -> io::Result<Arc<Inner>> {
         let inner = self.inner.read().unwrap_or_else(|e| e.into_inner()).clone();
         if inner.send(head).is_ok() {
@@ -321,9 +320,16 @@ impl Ticket {
     }
 }
 
+struct Tenancy {
+    tenant: u64,
+    since: Instant,
+    connection: Connection,
+    framing: Framing,
+}
+
 #[derive(Default)]
 struct Slots {
-    slots: Vec<Option<(u64, Connection, Framing)>>,
+    slots: Vec<Option<Tenancy>>,
     free: Vec<usize>,
     tenants: u64,
 }
@@ -331,7 +337,8 @@ struct Slots {
 impl Slots {
     fn put(&mut self, connection: Connection, framing: Framing) -> Ticket {
         self.tenants += 1;
-        let tenancy = Some((self.tenants, connection, framing));
+        let tenancy =
+            Some(Tenancy { tenant: self.tenants, since: Instant::now(), connection, framing });
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot] = tenancy;
@@ -347,40 +354,49 @@ impl Slots {
 
     fn take(&mut self, ticket: Ticket) -> Option<(Connection, Framing)> {
         let place = self.slots.get_mut(ticket.slot)?;
-        let (_, connection, framing) = place.take_if(|(tenant, ..)| *tenant == ticket.tenant)?;
+        let tenancy = place.take_if(|tenancy| tenancy.tenant == ticket.tenant)?;
         self.free.push(ticket.slot);
-        Some((connection, framing))
+        Some((tenancy.connection, tenancy.framing))
+    }
+
+    /// One that has waited for as long as a ticket is good for.
+    fn take_overdue(&mut self) -> Option<(Connection, Framing)> {
+        let mut tenancies = self.slots.iter().enumerate();
+        let (slot, tenant) = tenancies.find_map(|(slot, place)| {
+            let tenancy = place.as_ref()?;
+            (tenancy.since.elapsed() >= TICKET_MAX).then_some((slot, tenancy.tenant))
+        })?;
+        self.take(Ticket { slot, tenant })
     }
 }
 
-/// An unmodified tiny_http behind a few Unix sockets.
+/// An unmodified tiny_http behind a Unix socket. One connection is enough: parsing is a fraction of a request, and the
+/// more heads wait on the same connection, the fewer times its thread has to be woken.
 struct Inner {
     server: tiny_http::Server,
-    streams: Vec<Mutex<UnixStream>>,
-    next: AtomicUsize,
+    stream: Mutex<UnixStream>,
 }
 
 impl Inner {
-    /// The sockets are opened one by one, in a directory of our own that is gone afterwards: nobody else gets in, and
-    /// tiny_http's own thread pool, which loses connections that come in a burst, sees none.
+    /// In a directory of our own that is gone afterwards: nobody else gets in, nothing is left behind however the process
+    /// ends, and tiny_http's own thread pool, which loses connections that come in a burst, sees one.
     fn open() -> io::Result<Inner> {
         let folder = Folder::make()?;
         let path = folder.0.join("inner");
         let listener = UnixListener::bind(&path)?;
         let server = tiny_http::Server::from_listener(listener, None).map_err(io::Error::other)?;
-        let connect = |_| {
-            let stream = UnixStream::connect(&path)?;
-            stream.set_write_timeout(Some(TICKET_MAX))?;
-            Ok(Mutex::new(stream))
-        };
-        let streams = (0..INNER_CONNECTIONS).map(connect).collect::<io::Result<_>>()?;
-        Ok(Inner { server, streams, next: AtomicUsize::new(0) })
+        let stream = UnixStream::connect(&path)?;
+        stream.set_write_timeout(Some(TICKET_MAX))?;
+        Ok(Inner { server, stream: Mutex::new(stream) })
     }
 
+    /// The lock is held while a few hundred bytes go into the system's buffer: heads must not mix.
     fn send(&self, head: &[u8]) -> io::Result<()> {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.streams.len();
-        let mut stream = self.streams[turn].lock().unwrap_or_else(|e| e.into_inner());
-        stream.write_all(head)
+        let mut stream = self.stream.lock().unwrap_or_else(|e| e.into_inner());
+        stream.write_all(head).inspect_err(|_| {
+            // Half a head may be in there: nobody else's may follow it.
+            let _ = stream.shutdown(Shutdown::Both);
+        })
     }
 
     fn take(&self, wait_max: Duration) -> Option<Parsed> {
@@ -465,6 +481,8 @@ struct Exchange {
     state: Cell<State>,
     closes: Cell<bool>,
     has_read_body: Cell<bool>,
+    /// The relay asked for the body: the client's key is one of ours.
+    is_known: Cell<bool>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -489,6 +507,7 @@ impl Exchange {
             state: Cell::new(State::Waiting),
             closes: Cell::new(closes),
             has_read_body: Cell::new(framing.body == BodyLength::Known(0)),
+            is_known: Cell::new(false),
         }
     }
 
@@ -585,7 +604,10 @@ impl Exchange {
         let connection = self.connection.into_inner();
         match self.state.get() {
             State::Complete if !self.closes.get() => return Some(connection),
-            State::Complete => connection.close_gently(),
+            State::Complete if self.is_known.get() => {
+                connection.close_gently(DRAIN_KNOWN_BYTES_MAX);
+            }
+            State::Complete => connection.close_gently(DRAIN_BYTES_MAX),
             State::Waiting | State::InParts | State::Broken => connection.abort(),
         }
         None
@@ -611,6 +633,7 @@ impl Client for Exchange {
 
     fn body(&self, bytes_max: usize) -> Result<Vec<u8>, Error> {
         self.has_read_body.set(true);
+        self.is_known.set(true);
         let mut connection = self.connection.borrow_mut();
         let read = body::read(&mut connection, self.framing, bytes_max, self.stall_max);
         if read.is_err() {
@@ -660,19 +683,25 @@ impl Client for Exchange {
     }
 }
 
-/// Answers what never became a request, and closes.
-fn refuse(mut connection: Connection, status: u16, why: &str) {
-    let error = Error::BadRequest { path: "request".into(), why: why.into() };
+/// Answers what never became a request, logs it, and closes.
+fn refuse(mut connection: Connection, status: u16, why: &'static str) {
+    let error = match status {
+        408 => Error::SlowBody,
+        503 => Error::Busy { what: why },
+        _ => Error::BadRequest { path: "request".into(), why: why.into() },
+    };
+    let id = local::request_id(None);
     let body = openai_chat::error_body(&error);
     let head = format!(
-        "HTTP/1.1 {status} {}\r\ncontent-type: application/json\r\nx-request-id: {}\r\n\
+        "HTTP/1.1 {status} {}\r\ncontent-type: application/json\r\nx-request-id: {id}\r\n\
          content-length: {}\r\nconnection: close\r\n\r\n{body}",
         reason(status),
-        local::request_id(None),
         body.len()
     );
+    let client = connection.address().to_string();
+    RequestLine { id, client, status, error: Some(why.into()), ..RequestLine::default() }.write();
     if connection.write(head.as_bytes()).is_ok() {
-        connection.close_gently();
+        connection.close_gently(DRAIN_BYTES_MAX);
     }
 }
 

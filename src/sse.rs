@@ -31,6 +31,8 @@ pub struct Frame<'a> {
     pub data: Cow<'a, [u8]>,
     /// The frame as it came, without its empty line: for bodies that are no events at all.
     pub raw: &'a [u8],
+    /// The bytes ended before the frame's empty line: it may be half of one.
+    pub is_cut: bool,
 }
 
 impl Frames {
@@ -83,7 +85,7 @@ impl Frames {
                     let raw = self.start..self.end;
                     self.start = raw.end;
                     self.line = raw.end;
-                    return Some(frame(&self.bytes[raw]));
+                    return Some(Frame { is_cut: true, ..frame(&self.bytes[raw]) });
                 }
                 None => return None,
             };
@@ -127,7 +129,12 @@ fn frame(raw: &[u8]) -> Frame<'_> {
             event = Some(value);
         }
     }
-    Frame { event, data: data.unwrap_or(Cow::Borrowed(b"")), raw: raw.trim_ascii_end() }
+    Frame {
+        event,
+        data: data.unwrap_or(Cow::Borrowed(b"")),
+        raw: raw.trim_ascii_end(),
+        is_cut: false,
+    }
 }
 
 fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {

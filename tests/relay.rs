@@ -482,7 +482,6 @@ fn another_deployment_answers_for_one_that_fails() {
         Fault::status(404),
         Fault { error_after: Some(0), ..Fault::default() },
         Fault { error_after: Some(1), ..Fault::default() },
-        Fault { cut_after: Some(1), ..Fault::default() },
     ];
     for fault in faults {
         for body in [hi("gpt-5"), stream("gpt-5")] {
@@ -500,6 +499,19 @@ fn another_deployment_answers_for_one_that_fails() {
             assert_ne!(tried[0].target, tried[1].target);
             assert_eq!(tried[0].body, tried[1].body);
         }
+    }
+}
+
+/// The work may have been done, and paid for: what began to be answered is not asked of another.
+#[test]
+fn an_answer_that_broke_off_is_not_asked_for_elsewhere() {
+    let proxy = Proxy::start();
+    for body in [hi("gpt-5"), stream("gpt-5")] {
+        let before = proxy.inferences().len();
+        proxy.demo.push(Fault { cut_after: Some(1), ..Fault::default() });
+        let reply = proxy.chat(&body);
+        assert_eq!(reply.status, 502, "{}", reply.text());
+        assert_eq!(proxy.inferences().len(), before + 1);
     }
 }
 

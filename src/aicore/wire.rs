@@ -45,34 +45,44 @@ const HUNG_UP: PollFlags = PollFlags::RDHUP;
 #[cfg(not(target_os = "linux"))]
 const HUNG_UP: PollFlags = PollFlags::HUP;
 
+/// What a call wants of the connection it will have.
+#[derive(Clone, Default)]
+pub struct Call {
+    /// Who looks on whenever AI Core is awaited.
+    pub watch: Option<Rc<dyn Watch>>,
+    /// A shorter limit to silences than the configured one.
+    pub silence_max: Option<Duration>,
+    /// An idle connection has just turned out to be closed: take a new one.
+    pub is_repeat: bool,
+}
+
 thread_local! {
-    /// Who looks on during the call of this thread, if one is under way.
-    static WATCH: RefCell<Option<Rc<dyn Watch>>> = const { RefCell::new(None) };
-    /// Whether this call's connection was pooled, and whether a byte of its answer came.
-    static IS_POOLED: Cell<bool> = const { Cell::new(false) };
+    /// The call that this thread is in.
+    static CALL: RefCell<Call> = RefCell::default();
+    /// Whether its connection was an idle one, and whether a byte of its answer came.
+    static WAS_IDLE: Cell<bool> = const { Cell::new(false) };
     static HAS_ANSWERED: Cell<bool> = const { Cell::new(false) };
-    /// A shorter limit to reads than the configured one.
-    static HURRY: Cell<Duration> = const { Cell::new(Duration::MAX) };
 }
 
-/// Runs `call` with `watch` looking on whenever it waits for AI Core.
-pub fn during_call<T>(watch: Option<Rc<dyn Watch>>, call: impl FnOnce() -> T) -> T {
-    WATCH.set(watch);
-    IS_POOLED.set(false);
+/// Runs `work` as part of `call`.
+pub fn during<T>(call: &Call, work: impl FnOnce() -> T) -> T {
+    /// Nothing of a call outlives it, even in a panic.
+    struct End;
+    impl Drop for End {
+        fn drop(&mut self) {
+            CALL.set(Call::default());
+        }
+    }
+    let _end = End;
+    CALL.set(call.clone());
+    WAS_IDLE.set(false);
     HAS_ANSWERED.set(false);
-    let result = call();
-    WATCH.set(None);
-    result
+    work()
 }
 
-/// Whether the last call of this thread failed on a connection that had been idle, before a byte of an answer came.
+/// Whether what this thread did last failed on a connection that had been idle, before a byte of an answer came.
 pub fn was_stale() -> bool {
-    IS_POOLED.get() && !HAS_ANSWERED.get()
-}
-
-/// Limits the reads of this thread to this long.
-pub fn hurry(limit: Duration) {
-    HURRY.set(limit);
+    WAS_IDLE.get() && !HAS_ANSWERED.get()
 }
 
 /// Gives connections: an idle one, or a new one over TCP, or through a tunnel that a proxy of the environment grants, and
@@ -126,12 +136,16 @@ impl ureq_transport::Connector<()> for Connector {
         _: Option<()>,
     ) -> Result<Option<Wire>, ureq::Error> {
         let authority = details.uri.authority().ok_or(ureq::Error::HostNotFound)?;
-        let idle = self.pool.take(details.needs_tls(), authority);
-        IS_POOLED.set(idle.is_some());
+        let idle = match CALL.with_borrow(|call| call.is_repeat) {
+            true => None,
+            false => self.pool.take(details.needs_tls(), authority),
+        };
+        let was_idle = idle.is_some();
         let stream = match idle {
             Some(stream) => stream,
             None => self.open(details)?,
         };
+        WAS_IDLE.set(was_idle);
         Ok(Some(Wire {
             stream,
             buffers: WireBuffers::default(),
@@ -163,9 +177,7 @@ fn tcp(details: &ConnectionDetails) -> Result<TcpStream, ureq::Error> {
                 stream.set_nodelay(true)?;
                 stream.set_read_timeout(Some(BRIEF))?;
                 stream.set_write_timeout(details.config.timeout_per_write())?;
-                // A model may think for minutes; firewalls forget silent connections.
-                rustix::net::sockopt::set_socket_keepalive(&stream, true)
-                    .map_err(io::Error::from)?;
+                keep_alive(&stream)?;
                 return Ok(stream);
             }
             Err(e) if e.kind() == io::ErrorKind::TimedOut => {
@@ -175,6 +187,14 @@ fn tcp(details: &ConnectionDetails) -> Result<TcpStream, ureq::Error> {
         }
     }
     Err(failure)
+}
+
+/// A model may think for minutes, and what stands between forgets silent connections after a few.
+fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    use rustix::net::sockopt::*;
+    set_socket_keepalive(stream, true)?;
+    set_tcp_keepidle(stream, Duration::from_secs(60))?;
+    Ok(set_tcp_keepintvl(stream, Duration::from_secs(30))?)
 }
 
 /// One connection to AI Core.
@@ -250,7 +270,9 @@ impl Transport for Wire {
             self.buffers.output = Vec::new();
         }
         let limit = timeout.for_read();
-        let read_max = (*limit.after).min(HURRY.get());
+        let silence_max = CALL.with_borrow(|call| call.silence_max).unwrap_or(Duration::MAX);
+        let read_max = (*limit.after).min(silence_max);
+        let had_answered = HAS_ANSWERED.get();
         let free = self.buffers.input_append_buf();
         let room = free.len();
         let read = match &mut self.stream {
@@ -264,6 +286,8 @@ impl Transport for Wire {
             }
             Stream::Gone => Err(io::ErrorKind::NotConnected.into()),
         };
+        // In a tunnel, the connection to the proxy has its own view; bytes of TLS are no answer.
+        HAS_ANSWERED.set(had_answered || matches!(read, Ok(n) if n > 0));
         match read {
             Ok(n) => {
                 self.buffers.input_appended(n);
@@ -271,7 +295,6 @@ impl Transport for Wire {
                     self.buffers.grow_input();
                 }
                 if n > 0 {
-                    HAS_ANSWERED.set(true);
                     return Ok(true);
                 }
                 match self.write_error.take() {
@@ -314,11 +337,12 @@ impl Stream {
             Stream::Plain(socket) => !socket.is_readable(),
             Stream::Tls(tls) => {
                 // A session ticket may come late; that is no answer.
-                !tls.sock.is_readable()
-                    || (matches!(tls.conn.read_tls(&mut tls.sock), Ok(n) if n > 0)
-                        && tls.conn.process_new_packets().is_ok_and(|state| {
-                            state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed()
-                        }))
+                let has_read = !tls.sock.is_readable()
+                    || matches!(tls.conn.read_tls(&mut tls.sock), Ok(n) if n > 0);
+                has_read
+                    && tls.conn.process_new_packets().is_ok_and(|state| {
+                        state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed()
+                    })
             }
             Stream::Gone => false,
         }
@@ -349,7 +373,7 @@ impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Socket::Tcp { stream, read_max } if *read_max > BRIEF => match stream.read(buffer) {
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                Err(e) if is_early(&e) => {
                     wait_readable(stream, *read_max - BRIEF)?;
                     stream.read(buffer)
                 }
@@ -379,7 +403,7 @@ impl Write for Socket {
 
 /// Waits for AI Core, and looks at the client meanwhile: its hang-up ends the wait, and it hears of long silences.
 fn wait_readable(stream: &TcpStream, limit: Duration) -> io::Result<()> {
-    let watch = WATCH.with_borrow(Clone::clone);
+    let watch = CALL.with_borrow(|call| call.watch.clone());
     let watch = watch.as_deref();
     let began = Instant::now();
     let patience = watch.and_then(Watch::patience).unwrap_or(Duration::MAX);
@@ -407,6 +431,11 @@ fn wait_readable(stream: &TcpStream, limit: Duration) -> io::Result<()> {
             Ok(_) => return Err(io::Error::other(Error::ClientGone)),
         }
     }
+}
+
+/// The brief wait is over, or a signal cut it short.
+fn is_early(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 /// At most a day: the system refuses absurd times.

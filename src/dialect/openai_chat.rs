@@ -111,7 +111,7 @@ impl PassStream {
         }
         // Nearly all frames: a choice, and no usage in it. Every quote inside a JSON string is escaped, so these byte
         // strings can only be keys.
-        if KEYS.choice.find(data).is_some() && KEYS.usage.find(data).is_none() {
+        if KEYS.choice.find(data).is_some() && KEYS.usage.find(data).is_none() && !frame.is_cut {
             self.has_finish_reason |= KEYS.finish_reason.find(data).is_some();
             self.write(data, out);
             return Passed::Content;

@@ -15,8 +15,9 @@ const READ_BYTES: usize = 4096;
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// After a refusal the client may still be sending: so long and so much of it is read, lest it misses the answer.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
-/// Twice the default limit to bodies: a client whose body is too large hears of it. Node's loses the answer otherwise.
-const DRAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// … of a stranger, and of a client whose key is right but whose body is too large: Node's would never see the 413.
+pub const DRAIN_BYTES_MAX: usize = 256 * 1024;
+pub const DRAIN_KNOWN_BYTES_MAX: usize = 64 * 1024 * 1024;
 const SINK_BYTES: usize = 1024;
 
 const SPEAK_HTTPS: &[u8] =
@@ -136,11 +137,11 @@ impl Connection {
     }
 
     /// Closes, after an answer that the client may not have asked for yet: it is given the chance to read it.
-    pub fn close_gently(mut self) {
+    pub fn close_gently(mut self, drain_bytes_max: usize) {
         self.say_goodbye();
         let _ = self.tcp.shutdown(Shutdown::Write);
         let until = Instant::now() + DRAIN_MAX;
-        let mut left = DRAIN_BYTES_MAX;
+        let mut left = drain_bytes_max;
         let mut sink = [0; SINK_BYTES];
         while left > 0 {
             let remaining = until.saturating_duration_since(Instant::now());
