@@ -2,7 +2,7 @@
 //!
 //! What ureq is told, and why (measured in the design of the front door): error statuses and redirects are answers, nothing
 //! is decompressed, HTTP proxies of the environment are honoured (not for loopback addresses), and connections are kept in
-//! a pool of ours ([`pool`]). Several agents share the load, since each has a lock that every request takes.
+//! a pool of ours (`pool`). Several agents share the load, since each has a lock that every request takes.
 
 mod pool;
 mod resolver;

@@ -6,8 +6,8 @@
 //! server for *a* request, most often but not always its own, takes the connection that the request's ticket names, and
 //! carries on with that one: so each head that goes in is matched by one request that comes out, nothing waits for a
 //! particular thread, and no pump copies bytes. The answer is written straight to the client's socket; tiny_http's side of
-//! a request ends with its unused writer, so nothing is ever written inward. [`Inner`] is the only place that names
-//! tiny_http, [`Seam::next_request`] the seam.
+//! a request ends with its unused writer, so nothing is ever written inward. `Inner` is the only place that names
+//! tiny_http, `Seam::next_request` the seam.
 
 use std::cell::{Cell, RefCell};
 use std::fs::{DirBuilder, remove_dir_all};
