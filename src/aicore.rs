@@ -77,9 +77,9 @@ pub struct Response {
 pub trait Watch {
     /// The client's socket: when its other end hangs up, the call ends with [`Error::ClientGone`].
     fn socket(&self) -> Option<BorrowedFd<'_>>;
-    /// After how much silence, each time, to call [`Watch::silent`].
+    /// In how long, if AI Core stays silent, to call [`Watch::silent`].
     fn patience(&self) -> Option<Duration>;
-    /// AI Core has been silent that long. An error ends the call.
+    /// AI Core has been silent for too long. An error ends the call.
     fn silent(&self) -> Result<(), Error>;
 }
 

@@ -97,7 +97,7 @@ impl Relay {
             subaccounts: subaccounts.collect::<Result<_, _>>().map_err(one)?,
             aicore: Arc::new(AiCore::new(&settings).map_err(|e| one(format!("upstream_ca: {e}")))?),
             limits: config.limits.clone(),
-            cors_origins: config.cors_origins.clone(),
+            cors_origins: cors_origins(config),
             json: HeaderText::new("application/json").map_err(one)?,
             event_stream: HeaderText::new("text/event-stream").map_err(one)?,
         })
@@ -185,7 +185,7 @@ impl Relay {
             return Ok(Reply::Whole);
         }
         exchange.line.borrow_mut().is_stream = true;
-        exchange.patience.set(Some(Duration::from_millis(self.limits.keep_alive_ms)));
+        exchange.keep_alive.set(Some(Duration::from_millis(self.limits.keep_alive_ms)));
         Ok(Reply::Stream { wants_usage: ask_for_usage(body)? })
     }
 
@@ -351,8 +351,9 @@ struct Exchange {
     headers: Vec<(&'static str, String)>,
     line: RefCell<RequestLine>,
     began_at: Instant,
-    /// How long AI Core may be silent before a stream's client hears a keep-alive.
-    patience: Cell<Option<Duration>>,
+    /// How long a stream's client may hear nothing before it hears a keep-alive.
+    keep_alive: Cell<Option<Duration>>,
+    last_heard: Cell<Instant>,
     has_head: Cell<bool>,
     has_content: Cell<bool>,
 }
@@ -386,7 +387,8 @@ impl Exchange {
             headers,
             line: RefCell::new(line),
             began_at: Instant::now(),
-            patience: Cell::new(None),
+            keep_alive: Cell::new(None),
+            last_heard: Cell::new(Instant::now()),
             has_head: Cell::new(false),
             has_content: Cell::new(false),
         }
@@ -477,6 +479,10 @@ impl Exchange {
                 }
                 Passed::Nothing | Passed::Content => self.send_parts(&out)?,
             }
+            // AI Core may say things that are nothing to the client, for minutes.
+            if self.patience() == Some(Duration::ZERO) {
+                self.silent()?;
+            }
             if frames.pending() > FRAME_BYTES_MAX {
                 return Err(Error::BadReply {
                     what: "SAP AI Core sent an event without end.".into(),
@@ -491,6 +497,7 @@ impl Exchange {
         }
         self.begin_stream();
         self.has_content.set(true);
+        self.last_heard.set(Instant::now());
         self.client.part(parts)
     }
 
@@ -558,13 +565,21 @@ impl Watch for Exchange {
     }
 
     fn patience(&self) -> Option<Duration> {
-        self.patience.get()
+        Some(self.keep_alive.get()?.saturating_sub(self.last_heard.get().elapsed()))
     }
 
     fn silent(&self) -> Result<(), Error> {
         self.begin_stream();
+        self.last_heard.set(Instant::now());
         self.client.part(sse::KEEP_ALIVE)
     }
+}
+
+/// Where no key is asked for, any web page that a user visits could call the proxy, and read its answers: so only origins
+/// that are named may.
+fn cors_origins(config: &Config) -> Vec<String> {
+    let is_open = config.client_keys.is_empty();
+    config.cors_origins.iter().filter(|origin| !(is_open && *origin == "*")).cloned().collect()
 }
 
 fn served(model: &Model) -> Result<&'static Service, Error> {

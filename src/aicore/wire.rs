@@ -406,16 +406,14 @@ fn wait_readable(stream: &TcpStream, limit: Duration) -> io::Result<()> {
     let watch = CALL.with_borrow(|call| call.watch.clone());
     let watch = watch.as_deref();
     let began = Instant::now();
-    let patience = watch.and_then(Watch::patience).unwrap_or(Duration::MAX);
-    let mut quiet_until = patience;
     loop {
-        let waited = began.elapsed();
-        if waited >= limit {
+        let left = limit.saturating_sub(began.elapsed());
+        if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        if waited >= quiet_until {
+        let quiet = watch.and_then(Watch::patience).unwrap_or(Duration::MAX);
+        if quiet.is_zero() {
             watch.map_or(Ok(()), Watch::silent).map_err(io::Error::other)?;
-            quiet_until = quiet_until.saturating_add(patience);
             continue;
         }
         let client = watch.and_then(Watch::socket);
@@ -424,7 +422,7 @@ fn wait_readable(stream: &TcpStream, limit: Duration) -> io::Result<()> {
             PollFd::from_borrowed_fd(client.unwrap_or(stream.as_fd()), HUNG_UP),
         ];
         let count = if client.is_some() { 2 } else { 1 };
-        match poll(&mut fds[..count], Some(&timespec(limit.min(quiet_until) - waited))) {
+        match poll(&mut fds[..count], Some(&timespec(left.min(quiet)))) {
             Ok(0) | Err(rustix::io::Errno::INTR) => continue,
             Err(e) => return Err(e.into()),
             Ok(_) if !fds[0].revents().is_empty() => return Ok(()),
