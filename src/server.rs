@@ -664,6 +664,7 @@ impl Client for Exchange {
 
     fn begin(&self, head: &Head) {
         self.pass_over_body();
+        self.connection.borrow_mut().rest();
         self.write_head(head, None, &mut self.out.borrow_mut());
         self.state.set(State::InParts);
     }

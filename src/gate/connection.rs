@@ -74,11 +74,19 @@ impl Connection {
         &self.buffer[self.start..]
     }
 
-    /// Marks bytes as used. A buffer without any takes no memory: a stream may last for minutes.
+    /// Marks bytes as used.
     pub fn used(&mut self, count: usize) {
         self.start += count;
         if self.start >= self.buffer.len() {
             self.start = 0;
+            self.buffer.clear();
+            self.buffer.shrink_to(READ_BYTES);
+        }
+    }
+
+    /// Gives memory back that is not needed while an answer lasts, perhaps for minutes.
+    pub fn rest(&mut self) {
+        if self.buffer.is_empty() {
             self.buffer = vec![];
         }
     }
