@@ -24,16 +24,17 @@ pub struct Envelope {
 
 #[derive(Debug)]
 struct Field {
-    key: String,
-    value: Value,
+    key: Json,
+    value: Json,
 }
 
+/// A key or a value.
 #[derive(Debug)]
-enum Value {
+enum Json {
     /// A range of the bytes.
     Verbatim(Range<usize>),
-    /// JSON of ours.
-    Set(String),
+    /// Ours.
+    Own(String),
 }
 
 impl Envelope {
@@ -48,10 +49,11 @@ impl Envelope {
             if fields.len() == KEYS_MAX {
                 return Err(Fault::TooMany);
             }
-            if fields.iter().any(|f| f.key == key) {
-                return Err(Fault::Twice(key.chars().take(100).collect()));
+            let text = key.of(&bytes);
+            if fields.iter().any(|f| f.key.of(&bytes) == text) {
+                return Err(Fault::Twice(read_key(text).chars().take(100).collect()));
             }
-            fields.push(Field { key, value: Value::Verbatim(value) });
+            fields.push(Field { key, value: Json::Verbatim(value) });
             Ok(())
         });
         match scanned {
@@ -68,7 +70,7 @@ impl Envelope {
 
     /// The JSON of a value.
     pub fn raw(&self, key: &str) -> Option<&[u8]> {
-        self.fields.iter().find(|f| f.key == key).map(|f| self.json_of(&f.value))
+        Some(self.fields[self.find(key)?].value.of(&self.bytes))
     }
 
     pub fn has(&self, key: &str) -> bool {
@@ -86,35 +88,43 @@ impl Envelope {
     }
 
     /// The keys, in the order in which they came.
-    pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.fields.iter().map(|f| f.key.as_str())
+    pub fn keys(&self) -> impl Iterator<Item = String> {
+        self.fields.iter().map(|f| read_key(f.key.of(&self.bytes)))
     }
 
     /// Sets `key` to a JSON text, in its place or at the end.
     pub fn set(&mut self, key: &str, json: impl Into<String>) {
         self.edited = true;
-        let value = Value::Set(json.into());
-        match self.fields.iter_mut().find(|f| f.key == key) {
-            Some(field) => field.value = value,
-            None => self.fields.push(Field { key: key.to_owned(), value }),
+        let value = Json::Own(json.into());
+        match self.find(key) {
+            Some(at) => self.fields[at].value = value,
+            None => self.fields.push(Field { key: Json::Own(quoted(key)), value }),
         }
     }
 
     /// Takes `key` out. Whether it was there.
     pub fn remove(&mut self, key: &str) -> bool {
-        let before = self.fields.len();
-        self.fields.retain(|f| f.key != key);
-        let removed = self.fields.len() < before;
-        self.edited |= removed;
-        removed
+        let found = self.find(key).map(|at| self.fields.remove(at));
+        self.edited |= found.is_some();
+        found.is_some()
     }
 
     /// Calls `key` `name` from now on, its value verbatim. Whether it was there.
     pub fn rename(&mut self, key: &str, name: &str) -> bool {
-        let Some(field) = self.fields.iter_mut().find(|f| f.key == key) else { return false };
-        field.key = name.to_owned();
+        let Some(at) = self.find(key) else { return false };
+        self.fields[at].key = Json::Own(quoted(name));
         self.edited = true;
         true
+    }
+
+    fn find(&self, key: &str) -> Option<usize> {
+        let is_plain = key.bytes().all(|b| b >= b' ' && b != b'"' && b != b'\\');
+        let json: Cow<'_, str> = if is_plain { key.into() } else { quoted(key).into() };
+        self.fields.iter().position(|f| {
+            let written = f.key.of(&self.bytes);
+            let written = if is_plain { &written[1..written.len() - 1] } else { written };
+            written == json.as_bytes()
+        })
     }
 
     /// The body: the very bytes that came where nothing was edited.
@@ -128,9 +138,9 @@ impl Envelope {
             if i > 0 {
                 out.push(b',');
             }
-            out.extend_from_slice(quoted(&field.key).as_bytes());
+            out.extend_from_slice(field.key.of(&self.bytes));
             out.push(b':');
-            out.extend_from_slice(self.json_of(&field.value));
+            out.extend_from_slice(field.value.of(&self.bytes));
         }
         out.push(b'}');
         Cow::Owned(out)
@@ -139,13 +149,20 @@ impl Envelope {
     pub fn into_bytes(self) -> Vec<u8> {
         if self.edited { self.to_bytes().into_owned() } else { self.bytes }
     }
+}
 
-    fn json_of<'a>(&'a self, value: &'a Value) -> &'a [u8] {
-        match value {
-            Value::Verbatim(range) => &self.bytes[range.clone()],
-            Value::Set(json) => json.as_bytes(),
+impl Json {
+    fn of<'a>(&'a self, bytes: &'a [u8]) -> &'a [u8] {
+        match self {
+            Json::Verbatim(range) => &bytes[range.clone()],
+            Json::Own(json) => json.as_bytes(),
         }
     }
+}
+
+/// The key behind its JSON.
+fn read_key(json: &[u8]) -> String {
+    serde_json::from_slice(json).unwrap_or_default()
 }
 
 /// `text` as a JSON string.
@@ -177,7 +194,7 @@ const DEPTH_MAX: u32 = 127;
 impl Scanner<'_> {
     fn object(
         &mut self,
-        mut found: impl FnMut(String, Range<usize>) -> Result<(), Fault>,
+        mut found: impl FnMut(Json, Range<usize>) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         self.expect(b'{', "a JSON object is expected")?;
         if self.peek() == Some(b'}') {
@@ -188,10 +205,7 @@ impl Scanner<'_> {
             if self.peek() != Some(b'"') {
                 return self.fault("a key in double quotes is expected");
             }
-            let start = self.at;
-            self.string()?;
-            let key = serde_json::from_slice(&self.bytes[start..self.at])
-                .map_err(|_| Fault::At(start, "a key that is no valid string"))?;
+            let key = self.key()?;
             self.expect(b':', "`:` is expected after a key")?;
             self.skip_space();
             let start = self.at;
@@ -207,6 +221,19 @@ impl Scanner<'_> {
             }
             self.skip_space();
         }
+    }
+
+    /// A key, verbatim where it is written in the only way there is, so that keys that are equal are written alike.
+    fn key(&mut self) -> Result<Json, Fault> {
+        let start = self.at;
+        self.string()?;
+        let json = &self.bytes[start..self.at];
+        if json.iter().all(|b| matches!(b, b' '..=b'~') && *b != b'\\') {
+            return Ok(Json::Verbatim(start..self.at));
+        }
+        let key: String = serde_json::from_slice(json)
+            .map_err(|_| Fault::At(start, "a key that is no valid string"))?;
+        Ok(Json::Own(quoted(&key)))
     }
 
     fn end(&mut self) -> Result<(), Fault> {

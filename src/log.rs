@@ -65,6 +65,11 @@ pub struct RequestLine {
 }
 
 impl RequestLine {
+    /// Whether a line would be written at all.
+    pub fn is_wanted() -> bool {
+        log::log_enabled!(target: REQUEST, log::Level::Info)
+    }
+
     /// Notes why the request failed, without what may quote a prompt.
     pub fn failed(&mut self, error: &Error) {
         self.error = Some(match error {
@@ -87,7 +92,7 @@ impl RequestLine {
     }
 
     pub fn write(&self) {
-        if log::log_enabled!(target: REQUEST, log::Level::Info) {
+        if Self::is_wanted() {
             let is_json = IS_JSON.load(std::sync::atomic::Ordering::Relaxed);
             let line = if is_json { self.json() } else { self.text() };
             log::info!(target: REQUEST, "{line}");

@@ -4,6 +4,7 @@
 //! one after the other, and pass the reply on. Knows neither the sockets towards clients nor the HTTP library towards AI
 //! Core: a client is a [`Client`], AI Core an [`AiCore`].
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
@@ -57,11 +58,14 @@ pub trait Client {
     fn abort(&self);
 }
 
+/// Headers of an answer, their names in lower case.
+pub type Headers = Vec<(&'static str, Cow<'static, str>)>;
+
 /// The head of an answer. Framing and connection headers are the client's own business.
 #[derive(Debug, Clone)]
 pub struct Head {
     pub status: u16,
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Headers,
 }
 
 /// Everything that requests share.
@@ -285,13 +289,13 @@ impl Relay {
         Ok(())
     }
 
-    fn preflight_headers(&self, exchange: &Exchange) -> Vec<(&'static str, String)> {
+    fn preflight_headers(&self, exchange: &Exchange) -> Headers {
         let wanted = exchange.client.header("access-control-request-headers");
         vec![
             ("access-control-allow-methods", "GET, POST, DELETE, OPTIONS".into()),
             (
                 "access-control-allow-headers",
-                wanted.unwrap_or("authorization, content-type").into(),
+                wanted.unwrap_or("authorization, content-type").to_owned().into(),
             ),
             ("access-control-max-age", "86400".into()),
         ]
@@ -302,12 +306,15 @@ impl Relay {
     }
 
     /// The value of Access-Control-Allow-Origin for this client, if any.
-    fn allowed_origin(&self, origin: Option<&str>) -> Option<String> {
+    fn allowed_origin(&self, origin: Option<&str>) -> Option<Cow<'static, str>> {
         if self.allows_all_origins() {
             return Some("*".into());
         }
         let origin = origin?;
-        self.cors_origins.iter().find(|o| o.trim_end_matches('/') == origin).map(|_| origin.into())
+        self.cors_origins
+            .iter()
+            .find(|o| o.trim_end_matches('/') == origin)
+            .map(|_| origin.to_owned().into())
     }
 }
 
@@ -348,7 +355,7 @@ struct Exchange {
     client: Rc<dyn Client>,
     dialect: Dialect,
     /// On every answer.
-    headers: Vec<(&'static str, String)>,
+    headers: Headers,
     line: RefCell<RequestLine>,
     began_at: Instant,
     /// How long a stream's client may hear nothing before it hears a keep-alive.
@@ -362,9 +369,9 @@ impl Exchange {
     fn new(client: Rc<dyn Client>, relay: &Relay) -> Exchange {
         let dialect = dialect_of(client.target());
         let id = local::request_id(client.header("x-request-id"));
-        let mut headers = vec![("x-request-id", id.clone())];
+        let mut headers: Headers = vec![("x-request-id", id.clone().into())];
         if dialect == Dialect::Anthropic {
-            headers.push(("request-id", id.clone()));
+            headers.push(("request-id", id.clone().into()));
         }
         if let Some(origin) = relay.allowed_origin(client.header("origin")) {
             headers.push(("access-control-allow-origin", origin));
@@ -374,13 +381,7 @@ impl Exchange {
         if !relay.cors_origins.is_empty() && !relay.allows_all_origins() {
             headers.push(("vary", "origin".into()));
         }
-        let line = RequestLine {
-            id,
-            client: client.address().to_string(),
-            method: client.method().to_owned(),
-            path: client.target().split('?').next().unwrap_or("").chars().take(200).collect(),
-            ..RequestLine::default()
-        };
+        let line = RequestLine { id, ..RequestLine::default() };
         Exchange {
             client,
             dialect,
@@ -424,27 +425,22 @@ impl Exchange {
         self.answer(status, vec![("content-type", "application/json".into())], &body.into())
     }
 
-    fn answer_empty(&self, status: u16, headers: Vec<(&'static str, String)>) -> Result<(), Error> {
+    fn answer_empty(&self, status: u16, headers: Headers) -> Result<(), Error> {
         self.answer(status, headers, b"")
     }
 
-    fn answer(
-        &self,
-        status: u16,
-        headers: Vec<(&'static str, String)>,
-        body: &[u8],
-    ) -> Result<(), Error> {
+    fn answer(&self, status: u16, headers: Headers, body: &[u8]) -> Result<(), Error> {
         let head = self.head(status, headers);
         self.note_first_byte();
         self.client.answer(&head, body)
     }
 
-    fn head(&self, status: u16, mut headers: Vec<(&'static str, String)>) -> Head {
+    fn head(&self, status: u16, mut headers: Headers) -> Head {
         self.line.borrow_mut().status = status;
         headers.extend(self.headers.iter().cloned());
         let dropped = &self.line.borrow().dropped;
         if !dropped.is_empty() {
-            headers.push(("x-proxy-dropped", dropped.join(", ")));
+            headers.push(("x-proxy-dropped", dropped.join(", ").into()));
         }
         Head { status, headers }
     }
@@ -538,9 +534,9 @@ impl Exchange {
             let _ = self.client.part(&frame);
             return self.client.abort();
         }
-        let mut headers = vec![("content-type", "application/json".into())];
-        headers.extend(error.retry_after().map(|v| ("retry-after", v.to_owned())));
-        headers.extend(error.allow().map(|v| ("allow", v.to_owned())));
+        let mut headers: Headers = vec![("content-type", "application/json".into())];
+        headers.extend(error.retry_after().map(|v| ("retry-after", v.to_owned().into())));
+        headers.extend(error.allow().map(|v| ("allow", v.into())));
         if *error == Error::Unauthorized {
             headers.push(("www-authenticate", "Bearer".into()));
         }
@@ -553,7 +549,14 @@ impl Exchange {
     }
 
     fn log(&self) {
+        if !RequestLine::is_wanted() {
+            return;
+        }
         let mut line = self.line.borrow_mut();
+        line.client = self.client.address().to_string();
+        line.method = self.client.method().to_owned();
+        let path = self.client.target().split('?').next().unwrap_or("");
+        line.path = path.chars().take(200).collect();
         line.total = self.began_at.elapsed();
         line.write();
     }

@@ -539,12 +539,12 @@ impl Exchange {
     fn write_head(&self, head: &Head, length: Option<usize>, out: &mut Vec<u8>) {
         let _ = write!(out, "HTTP/1.1 {} {}\r\n", head.status, reason(head.status));
         for (name, value) in &head.headers {
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b": ");
             // Values may hold text of a client's or of AI Core's.
-            let value: std::borrow::Cow<'_, str> = match value.contains(['\r', '\n', '\0']) {
-                true => value.replace(['\r', '\n', '\0'], " ").into(),
-                false => value.into(),
-            };
-            let _ = write!(out, "{name}: {value}\r\n");
+            let one_line = |b: u8| if matches!(b, b'\r' | b'\n' | b'\0') { b' ' } else { b };
+            out.extend(value.bytes().map(one_line));
+            out.extend_from_slice(b"\r\n");
         }
         let _ = match length {
             Some(_) if head.status == 204 => Ok(()),

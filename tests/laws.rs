@@ -286,7 +286,7 @@ fn untouched_values_are_the_very_bytes() {
     check(800, &inputs, |((text, entries), edits)| {
         let mut envelope =
             Envelope::parse(text.clone().into_bytes()).map_err(|e| fail(&text, &e))?;
-        let keys: Vec<_> = envelope.keys().map(str::to_owned).collect();
+        let keys: Vec<_> = envelope.keys().collect();
         prop_assert_eq!(keys, entries.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>());
         for (key, value) in &entries {
             prop_assert_eq!(
@@ -481,7 +481,7 @@ fn nothing_panics_whatever_comes() {
     let inputs = (wild_bytes(), any::<u16>(), vec(any::<Index>(), 0..5), "\\PC*", any::<bool>());
     check(3000, &inputs, |(bytes, status, cuts, name, wants_usage)| {
         if let Ok(mut envelope) = Envelope::parse(bytes.clone()) {
-            let keys: Vec<_> = envelope.keys().map(str::to_owned).collect();
+            let keys: Vec<_> = envelope.keys().collect();
             for key in &keys {
                 let _ = envelope.get::<bool>(key, "a bool");
                 envelope.rename(key, &name);
