@@ -42,7 +42,7 @@ pub struct Config {
     pub aliases: Vec<(String, String)>,
     /// Name or `*` pattern → family, in file order.
     pub families: Vec<(String, String)>,
-    /// What Azure deployments are asked with.
+    /// What Azure deployments are asked with. Left open by the dossier (5a): the newest that a probe used.
     pub api_version: String,
     pub tls: Tls,
     /// Origins whose browsers may call; `*` is any, an empty list none.

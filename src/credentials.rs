@@ -1,8 +1,11 @@
 //! A service key, exchanged for access tokens.
 //!
 //! One fetch at a time: of fifty first requests one asks the token host, the others wait for it. A token is renewed in the
-//! background before it expires, while it still serves. The dossier (section 2) leaves the margin open (60 s to 60 min in
-//! other clients): 300 s, or half of the token's life where that is shorter.
+//! background before it expires, while it still serves.
+//!
+//! Left open by the dossier (2): the margin (60 s to 60 min in other clients): 300 s, or half of the token's life where that
+//! is shorter. The request's style: id and secret in the form body, which SAP's own documentation shows. The life of a token
+//! that does not say: an hour.
 
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};

@@ -48,7 +48,7 @@ const AZURE: Service = Service {
     adapt_chat: adapt_azure_chat,
 };
 
-/// The family that a model's name tells. A name that tells nothing is taken for an OpenAI model: most own names are
+/// The family that a model's name tells. Left open: a name that tells nothing is taken for an OpenAI model: most own names are
 /// given to GPT deployments, and `families` corrects the rest.
 pub fn of_model(name: &str) -> &'static Family {
     let told = TABLE.iter().find(|f| f.prefixes.iter().any(|p| name.starts_with(p)));
@@ -67,7 +67,7 @@ pub fn names() -> String {
 
 /// Azure OpenAI behind AI Core (dossier 5a). `model` stays: it is ignored there. `stream_options` is the relay's.
 ///
-/// The dossier leaves open whether gpt-5 takes `max_tokens` (one sample of SAP's documentation shows it, every client
+/// Left open by the dossier: whether gpt-5 takes `max_tokens` (one sample of SAP's documentation shows it, every client
 /// renames it): renamed, since both names are never wrong for a reasoning model under the new one.
 fn adapt_azure_chat(body: &mut Envelope, model: &str) -> Result<Vec<&'static str>, Error> {
     let mut dropped = vec![];
@@ -79,13 +79,13 @@ fn adapt_azure_chat(body: &mut Envelope, model: &str) -> Result<Vec<&'static str
         body.remove("max_completion_tokens");
         body.rename("max_tokens", "max_completion_tokens");
     }
-    // gpt-5.1 and later take sampling parameters while they do not reason (inferred in the dossier: vendor's rule).
+    // Left open: gpt-5.1 and later take sampling parameters while they do not reason, by the vendor's rule.
     let is_thinking =
         !(reasoning.is_from((5, 1)) && body.raw("reasoning_effort") == Some(b"\"none\""));
     if reasoning.is_on() && is_thinking {
         dropped.extend(SAMPLING.iter().copied().filter(|key| body.remove(key)));
     }
-    // gpt-5.5 refuses tools together with an effort on this path (dossier 5a, one probe).
+    // Left open: gpt-5.5 refuses tools together with an effort on this path (dossier 5a, one probe).
     if reasoning.is_from((5, 5)) && body.has("tools") && body.remove("reasoning_effort") {
         dropped.push("reasoning_effort");
     }

@@ -30,6 +30,24 @@
 //! - A limit on everything, named with its unit. No lock is held over I/O, but the one that orders heads towards tiny_http.
 //! - Each external crate has one home: swapping it touches one module. [`demo`] is a program of its own and has its own.
 //!
+//! # What is known of AI Core, and what is not
+//!
+//! "The dossier" in comments is our collection of what public code, recordings and documentation say of AI Core's wire
+//! format; the number is its section. What it leaves open is decided beside the code, at the words "Left open":
+//!
+//! | question | decision | where |
+//! |---|---|---|
+//! | how early to renew an access token; how its request looks; how long one lives that does not say | 300 s or half its life; form body; 1 h | [`credentials`] |
+//! | what a 403 means, a bad token or no rights | as 401: renewed and repeated once, then a 502 | [`relay`] |
+//! | `max_tokens` on gpt-5; sampling on gpt-5.1 with effort `none`; tools with effort on gpt-5.5 | renamed; kept; effort left out | [`families`] |
+//! | which family a name of one's own is | OpenAI's, unless `families` says otherwise | [`families`] |
+//! | the api-version | `2025-04-01-preview`, configurable | [`config`] |
+//! | `AI-Tenant-Id`, which few clients send | sent where the service key has the tenant's id | [`relay`] |
+//! | whether clients may see Azure's first event, without choices; the dated model name | no; the client's name goes back | [`dialect`] |
+//! | a stream that ends without `[DONE]` | complete if a finish reason came, otherwise an error | [`dialect`] |
+//! | the status of an error inside a 200 stream | its code or status if it is one, else by its words, else 500 | [`upstream_error`] |
+//! | whether Retry-After comes with a 429 | passed on if it does, never invented | [`upstream_error`] |
+//!
 //! # What was decided otherwise than the first design
 //!
 //! - Bodies are read by the relay after tiny_http has parsed the head, not before: so authentication comes first, and the

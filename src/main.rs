@@ -76,12 +76,13 @@ fn serve(options: &cli::Serve) -> Result<(), Failure> {
     };
     let ca = files.as_ref().and_then(|f| f.ca.clone());
     let tls = files.map(Reloading::new).transpose().map_err(input)?;
-    let banner = banner(&relay, &config, simulated.is_some());
+    let models = models(&relay, &config);
     let server = Server::start(relay, &config.limits, &host, port, tls).map_err(running)?;
 
     let base_url = base_url(&host, server.address().port(), options.https);
-    print(&opening(&base_url, &config, &server, simulated.is_some(), ca.as_deref()))?;
-    print(&banner)?;
+    print(&opening(&base_url, &config, &server))?;
+    print(&models)?;
+    print(&hints(&base_url, simulated.is_some(), ca.as_deref()))?;
     until_told_to_stop(server)
 }
 
@@ -91,20 +92,26 @@ fn certificates(options: &cli::Serve, config: &Config, host: &str) -> Result<Fil
     certificate::locate_or_make(cert, key, Path::new(""), host).map_err(input)
 }
 
-/// Where clients find the proxy, and how to try it at once.
-fn opening(
-    base_url: &str,
-    config: &Config,
-    server: &Server,
-    is_demo: bool,
-    ca: Option<&Path>,
-) -> String {
+/// Where clients find the proxy, and what it will not do.
+fn opening(base_url: &str, config: &Config, server: &Server) -> String {
     let limits = &config.limits;
     let mut text = format!(
-        "Base URL for OpenAI clients: {base_url}\nLimits: {} connections, request bodies of {} MiB\n",
+        "Base URL for OpenAI clients: {base_url}\nLimits: {} connections, request bodies of {} KiB, silences of \
+         AI Core of {} s, {} deployments a request\n",
         server.connections_max(),
-        limits.body_bytes_max / (1024 * 1024),
+        limits.body_bytes_max / 1024,
+        limits.upstream_idle_ms_max / 1000,
+        limits.tries,
     );
+    if config.client_keys.is_empty() {
+        text.push_str("No client keys: everyone on this machine may use it.\n");
+    }
+    text
+}
+
+/// How to trust the CA that was made, and how to try the demo at once.
+fn hints(base_url: &str, is_demo: bool, ca: Option<&Path>) -> String {
+    let mut text = String::new();
     if let Some(ca) = ca {
         let _ = writeln!(text, "{}", certificate::trust_hints(ca, base_url));
     }
@@ -121,7 +128,7 @@ fn opening(
 }
 
 /// The models, and where each goes.
-fn banner(relay: &Relay, config: &Config, is_demo: bool) -> String {
+fn models(relay: &Relay, config: &Config) -> String {
     let mut text = String::from("Models:\n");
     for model in relay.models.all() {
         let ids: Vec<&str> = model.deployments.iter().map(|d| d.id.as_str()).collect();
@@ -131,9 +138,6 @@ fn banner(relay: &Relay, config: &Config, is_demo: bool) -> String {
     }
     for (name, target) in &config.aliases {
         let _ = writeln!(text, "  {name} → alias of {target}");
-    }
-    if !is_demo && config.client_keys.is_empty() {
-        text.push_str("No client keys: everyone on this machine may use it.\n");
     }
     text
 }

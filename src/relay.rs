@@ -83,6 +83,8 @@ pub struct Relay {
 struct Subaccount {
     credentials: Arc<Credentials>,
     resource_group: HeaderText,
+    /// Left open by the dossier (3): few clients send it; the original does, so it is sent where the key has it.
+    tenant: Option<HeaderText>,
 }
 
 impl Relay {
@@ -237,7 +239,8 @@ impl Relay {
         }
     }
 
-    /// Sends the request; an answer with a good status. A refused access token is renewed once.
+    /// Sends the request; an answer with a good status. A refused access token is renewed once. Left open by the dossier:
+    /// whether a 403 means the token or missing rights; it is treated as a 401.
     ///
     /// Not inlined: what sending needs of the stack is not held while a stream of minutes is passed on.
     #[inline(never)]
@@ -256,17 +259,15 @@ impl Relay {
         let mut has_renewed = false;
         loop {
             let token = subaccount.credentials.access_token(&self.aicore)?;
-            let request = Request {
-                url,
-                headers: &[
-                    ("authorization", &token.authorization),
-                    ("ai-resource-group", &subaccount.resource_group),
-                    ("content-type", &self.json),
-                    ("accept", accept),
-                ],
-                body: Some(call.bytes),
-                silence_max: None,
-            };
+            let mut headers = vec![
+                ("authorization", &token.authorization),
+                ("ai-resource-group", &subaccount.resource_group),
+                ("content-type", &self.json),
+                ("accept", accept),
+            ];
+            headers.extend(subaccount.tenant.as_ref().map(|tenant| ("ai-tenant-id", tenant)));
+            let request =
+                Request { url, headers: &headers, body: Some(call.bytes), silence_max: None };
             exchange.line.borrow_mut().upstream_id = None;
             let mut response = self.aicore.send(&request, Some(exchange.clone()))?;
             let upstream_id = response.header("x-request-id").map(str::to_owned);
@@ -322,8 +323,10 @@ impl Subaccount {
     fn new(config: &crate::config::Subaccount) -> Result<Subaccount, String> {
         let resource_group =
             HeaderText::new(&config.resource_group).map_err(|e| format!("resource_group: {e}"))?;
+        let tenant = config.service_key.identity_zone_id.as_deref().map(HeaderText::new);
+        let tenant = tenant.transpose().map_err(|e| format!("identityzoneid: {e}"))?;
         let credentials = Arc::new(Credentials::new(&config.service_key)?);
-        Ok(Subaccount { credentials, resource_group })
+        Ok(Subaccount { credentials, resource_group, tenant })
     }
 }
 

@@ -10,7 +10,8 @@ use crate::error::Error;
 /// The longest text that is passed on from a body that is not JSON.
 const TEXT_CHARS_MAX: usize = 500;
 
-/// An answer with an error status → the error as AI Core said it.
+/// An answer with an error status → the error as AI Core said it. Left open: whether Retry-After comes with a 429; it is
+/// passed on where it does, and never invented.
 pub fn from_response(status: u16, body: &[u8], retry_after: Option<String>) -> Error {
     let found = read(body);
     let message = found
@@ -92,7 +93,8 @@ fn plain_text(body: &[u8]) -> Option<String> {
     (!text.is_empty() && !is_page).then_some(text)
 }
 
-/// The status that an error inside a 200 stream would have had.
+/// The status that an error inside a 200 stream would have had. Left open by the dossier: its code or status where that is
+/// one, otherwise as its words say, otherwise 500.
 fn status_of(value: &Value, found: &Found) -> u16 {
     let error = value.get("error").or_else(|| value.get(0)?.get("error"));
     let number = |v: Option<&Value>| match v? {

@@ -75,7 +75,14 @@ fn the_clients_own_headers_stay_here() {
     let seen = proxy.last();
     let mut names: Vec<_> = seen.headers.iter().map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();
-    let ours = ["accept", "ai-resource-group", "authorization", "content-length", "content-type"];
+    let ours = [
+        "accept",
+        "ai-resource-group",
+        "ai-tenant-id",
+        "authorization",
+        "content-length",
+        "content-type",
+    ];
     assert_eq!(names, [&ours[..], &["host", "user-agent"]].concat());
     assert_eq!(seen.header("ai-resource-group"), Some("default"));
     assert_eq!(seen.header("content-type"), Some("application/json"));

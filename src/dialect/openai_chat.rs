@@ -3,6 +3,9 @@
 //! The upstream here is Azure OpenAI behind AI Core (dossier 5a), the same grammar as the client's. So a reply is not
 //! decoded: its bytes go on as they are, but for `model` (Azure says a dated name such as `gpt-4o-2024-08-06`; clients get
 //! back the name they asked for), the leading event without choices, and the usage event where nobody asked for it.
+//!
+//! Left open by the dossier: whether a client may see the event without choices (some SDKs index `choices[0]`): no. A stream
+//! that ends without `[DONE]`: complete if a finish reason came, otherwise an error.
 
 use std::sync::LazyLock;
 
