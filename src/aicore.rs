@@ -15,7 +15,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -24,6 +24,8 @@ use ureq::http;
 use crate::error::Error;
 
 const AGENTS: usize = 8;
+/// A connection that had been closed while it was idle is found out at once. One that breaks later was at work.
+const STALE_MAX: Duration = Duration::from_secs(2);
 /// The longest that AI Core may not take a byte of a request.
 const WRITE_MAX: Duration = Duration::from_secs(30);
 
@@ -114,8 +116,10 @@ impl AiCore {
         watch: Option<Rc<dyn Watch>>,
     ) -> Result<Response, Error> {
         let call = wire::Call { watch, silence_max: request.silence_max, is_repeat: false };
+        let began = Instant::now();
         let mut result = wire::during(&call, || self.run(request));
-        if matches!(&result, Err(e) if wire::was_stale() && is_disconnect(e)) {
+        let is_stale = |e| wire::was_stale() && is_disconnect(e) && began.elapsed() < STALE_MAX;
+        if matches!(&result, Err(e) if is_stale(e)) {
             let repeat = wire::Call { is_repeat: true, ..call.clone() };
             result = wire::during(&repeat, || self.run(request));
         }

@@ -185,14 +185,14 @@ impl Shared {
         let _in_flight = InFlight::new(&self.in_flight);
         let closes = job.framing.wants_close || self.is_stopping.load(Ordering::Acquire);
         let stall_max = Duration::from_millis(self.limits.client_stall_ms_max);
-        let exchange = Rc::new(Exchange::new(job, closes, stall_max));
-        let handled = catch_unwind(AssertUnwindSafe(|| self.relay.handle(exchange.clone())));
+        let turn = Rc::new(Turn::new(job, closes, stall_max));
+        let handled = catch_unwind(AssertUnwindSafe(|| self.relay.handle(turn.clone())));
         if handled.is_err() {
             log::error!("A request ended in a panic; please report it");
-            exchange.answer_panic();
+            turn.answer_panic();
         }
         // The relay keeps no hold of it; if it did, the connection would just be closed.
-        Rc::into_inner(exchange)?.into_connection()
+        Rc::into_inner(turn)?.into_connection()
     }
 }
 
@@ -469,7 +469,7 @@ impl Drop for Parsed {
 // ── answers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /// One request and its answer, on a connection.
-struct Exchange {
+struct Turn {
     request: Parsed,
     framing: Framing,
     address: IpAddr,
@@ -493,10 +493,10 @@ enum State {
     Broken,
 }
 
-impl Exchange {
-    fn new(job: Job, closes: bool, stall_max: Duration) -> Exchange {
+impl Turn {
+    fn new(job: Job, closes: bool, stall_max: Duration) -> Turn {
         let Job { connection, framing, request } = job;
-        Exchange {
+        Turn {
             request,
             framing,
             address: connection.address(),
@@ -614,7 +614,7 @@ impl Exchange {
     }
 }
 
-impl Client for Exchange {
+impl Client for Turn {
     fn method(&self) -> &str {
         self.request.method()
     }
