@@ -23,16 +23,20 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
-    let failure = match run() {
-        Ok(()) => return ExitCode::SUCCESS,
-        Err(failure) => failure,
-    };
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => ExitCode::from(end(failure)),
+    }
+}
+
+/// Says why it ended badly; the exit code.
+fn end(failure: Failure) -> u8 {
     let (text, code) = match failure {
         Failure::Running(text) => (text, 1),
         Failure::Input(text) => (text, 2),
     };
     eprintln!("sap-ai-core-llm-proxy: {text}");
-    ExitCode::from(code)
+    code
 }
 
 fn run() -> Result<(), Failure> {
@@ -166,7 +170,9 @@ fn until_told_to_stop(server: Server) -> Result<(), Failure> {
     });
     second.map_err(running)?;
     signals.next();
-    Err(Failure::Running("ended at once, as told".into()))
+    // At once: whatever a return would end first, the simulated AI Core for one, would end the requests in flight, and the
+    // thread that waits for them would call it a good end.
+    std::process::exit(end(Failure::Running("ended at once, as told".into())).into())
 }
 
 fn ask(options: cli::Ask) -> Result<(), Failure> {
