@@ -84,9 +84,10 @@ fn serve(options: &cli::Serve) -> Result<(), Failure> {
     let server = Server::start(relay, &config.limits, &host, port, tls).map_err(running)?;
 
     let base_url = base_url(&host, server.address().port(), options.https);
-    print(&opening(&base_url, &config, &server))?;
-    print(&models)?;
-    print(&hints(&base_url, simulated.is_some(), ca.as_deref()))?;
+    let opening = opening(&base_url, &config, &server);
+    let hints = hints(&base_url, simulated.is_some(), ca.as_deref());
+    // Nobody may be reading; that is no reason not to serve.
+    let _ = print(&format!("{opening}{models}{hints}"));
     until_told_to_stop(server)
 }
 
