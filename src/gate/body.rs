@@ -60,7 +60,10 @@ impl Reader<'_> {
         let wanted = out.len() + count;
         let unused = self.connection.unused();
         let here = unused.len().min(count);
-        out.reserve_exact(here);
+        if out.is_empty() {
+            // The rest of a body of known length is asked for as it comes, without spare room.
+            out.reserve_exact(here);
+        }
         out.extend_from_slice(&unused[..here]);
         self.connection.used(here);
         while out.len() < wanted {
