@@ -127,7 +127,7 @@ impl Relay {
             }
             Action::Health => return exchange.answer_json(200, local::health()),
             Action::Ready => {
-                let (status, body) = local::ready(&self.models, self.token_for_readiness());
+                let (status, body) = local::ready(&self.models, self.can_authenticate());
                 return exchange.answer_json(status, body);
             }
             _ => {}
@@ -283,7 +283,7 @@ impl Relay {
         }
     }
 
-    fn token_for_readiness(&self) -> Result<(), Error> {
+    fn can_authenticate(&self) -> Result<(), Error> {
         for subaccount in &self.subaccounts {
             subaccount.credentials.access_token(&self.aicore)?;
         }

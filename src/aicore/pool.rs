@@ -16,10 +16,6 @@ use super::wire::Stream;
 const IDLE_MAX: usize = 2048;
 /// An idle connection older than this is not used again: what stands between may have forgotten it.
 const AGE_MAX: Duration = Duration::from_secs(55);
-/// A connection that was in use so lately is not looked at: under load it saves each request a question to the system.
-/// Should it be closed all the same, the request is repeated.
-const SURELY_OPEN: Duration = Duration::from_millis(20);
-
 /// Connections that wait for a request.
 #[derive(Default)]
 pub struct IdlePool {
@@ -38,8 +34,8 @@ impl IdlePool {
         loop {
             // The lock is held for this line: looking at a connection is I/O.
             let mut idle = self.lock(is_tls).get_mut(host)?.pop_back()?;
-            let age = idle.since.elapsed();
-            if age < SURELY_OPEN || (age < AGE_MAX && idle.stream.is_silent_and_open()) {
+            // Bytes that nobody asked for would be taken for the next client's answer: each connection is looked at.
+            if idle.since.elapsed() < AGE_MAX && idle.stream.is_silent_and_open() {
                 return Some(idle.stream);
             }
         }
