@@ -1,4 +1,238 @@
-//! The words of a conversation that every dialect shares. No field is added until something reads it.
+//! The words of a conversation that every dialect shares: what converts one dialect into another passes through here.
+//!
+//! Small on purpose, and it says what it cannot say: a field that no target can carry is named in [`Request::dropped`] or
+//! refused. A reply is a sequence of events in brackets,
+//! `Start · (Open · Delta* · Close)* · Usage? · (Stop | Failed)`, strictly one block after the other; [`Brackets`] makes it so
+//! for sources that are not so tidy, and a whole reply is [`fold`] of its events, so stream and whole cannot disagree.
+
+mod brackets;
+pub mod fit;
+mod fold;
+
+use std::borrow::Cow;
+
+pub use brackets::Brackets;
+pub use fold::fold;
+
+use crate::error::Error;
+
+/// What a client asks for.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Request {
+    /// Texts, in order, wherever in the conversation they stood.
+    pub system: Vec<Block>,
+    pub turns: Vec<Turn>,
+    pub tools: Vec<Tool>,
+    pub tool_choice: Option<ToolChoice>,
+    /// At most one call a turn.
+    pub is_single_call: bool,
+    pub format: Format,
+    /// The most tokens of the reply, reasoning included.
+    pub output_max: Option<u64>,
+    /// 0 to 2.
+    pub temperature: Option<f64>,
+    pub top_p: Option<f64>,
+    pub stop: Vec<String>,
+    pub seed: Option<i64>,
+    pub frequency_penalty: Option<f64>,
+    pub presence_penalty: Option<f64>,
+    /// `None`: the model's own default.
+    pub thinking: Option<Thinking>,
+    /// JSON paths of what the client sent and the upstream will not see.
+    pub dropped: Vec<Cow<'static, str>>,
+}
+
+/// One speaker's blocks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Turn {
+    pub role: Role,
+    pub blocks: Vec<Block>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The person, and the results of tools.
+    User,
+    Assistant,
+}
+
+/// A part of a turn.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Block {
+    Text {
+        text: String,
+        cache: Option<CachePoint>,
+    },
+    /// What the model thought. Only with a seal of its own maker can it be given back to a model.
+    Reasoning {
+        text: String,
+        seal: Option<Seal>,
+    },
+    ToolCall {
+        id: String,
+        name: String,
+        /// JSON as the model wrote it.
+        arguments: String,
+        seal: Option<Seal>,
+        cache: Option<CachePoint>,
+    },
+    ToolResult {
+        id: String,
+        /// Of the tool.
+        name: String,
+        /// Texts and media.
+        content: Vec<Block>,
+        is_error: bool,
+        cache: Option<CachePoint>,
+    },
+    Media {
+        kind: MediaKind,
+        source: Source,
+        /// A file's name.
+        name: Option<String>,
+        cache: Option<CachePoint>,
+        /// Where it stands in the client's request.
+        path: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MediaKind {
+    Image,
+    File,
+    Audio,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    Base64 {
+        /// Such as `image/png`.
+        media_type: String,
+        data: String,
+    },
+    /// http or https.
+    Url(String),
+}
+
+/// Proof of a vendor that its model made this reasoning or call, to be given back unchanged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seal {
+    /// Claude's signature of a thinking block.
+    Claude(String),
+    /// A thinking block that only Claude can read; the text beside it is empty.
+    ClaudeRedacted(String),
+    /// Gemini's thought signature, on a call or a text.
+    Gemini(String),
+}
+
+/// Everything up to and with the block that has it may be cached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CachePoint {
+    FiveMinutes,
+    OneHour,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tool {
+    pub name: String,
+    pub description: Option<String>,
+    /// A JSON schema, as the client wrote it.
+    pub schema: Option<String>,
+    pub cache: Option<CachePoint>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToolChoice {
+    Auto,
+    None,
+    /// Some tool has to be called.
+    Any,
+    /// This one.
+    Named(String),
+}
+
+/// What the reply's text has to be.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Format {
+    #[default]
+    Text,
+    /// Some JSON object.
+    Json,
+    /// JSON of this schema.
+    Schema { name: String, description: Option<String>, schema: String, is_strict: Option<bool> },
+}
+
+/// How much the model is to think.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Thinking {
+    Off,
+    Effort(Effort),
+    /// Tokens.
+    Budget(u64),
+    /// As the model sees fit.
+    Adaptive,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effort {
+    Minimal,
+    Low,
+    Medium,
+    High,
+    /// `xhigh` and `max`.
+    Highest,
+}
+
+/// A step of a reply.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// First, once.
+    Start {
+        /// The upstream's id of the reply.
+        id: Option<String>,
+    },
+    Open(Open),
+    /// More of the open block: text, reasoning, or a call's arguments.
+    Delta(String),
+    /// Of the open block.
+    Seal(Seal),
+    Close,
+    Usage(Usage),
+    /// The reply is complete.
+    Stop(Stop),
+    /// It never will be.
+    Failed(Error),
+}
+
+/// What a block will be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Open {
+    Text,
+    Reasoning,
+    ToolCall { id: String, name: String },
+}
+
+/// Why a reply ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// The model was done, or met a stop sequence.
+    End,
+    /// `output_max`, or the model's context was full.
+    Length,
+    ToolCalls,
+    /// The model or a filter refused.
+    Refusal,
+}
+
+/// A whole reply.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    pub id: Option<String>,
+    /// Texts, reasoning and tool calls.
+    pub blocks: Vec<Block>,
+    pub usage: Option<Usage>,
+    pub stop: Stop,
+}
 
 /// Token counts of one request. `input` includes `cached`, `output` includes `reasoning`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -7,4 +241,31 @@ pub struct Usage {
     pub cached: u64,
     pub output: u64,
     pub reasoning: u64,
+}
+
+impl Block {
+    pub fn text(text: impl Into<String>) -> Block {
+        Block::Text { text: text.into(), cache: None }
+    }
+
+    /// The mark for a cache on this block, where it may have one.
+    pub fn cache(&mut self) -> Option<&mut Option<CachePoint>> {
+        match self {
+            Block::Text { cache, .. }
+            | Block::ToolCall { cache, .. }
+            | Block::ToolResult { cache, .. }
+            | Block::Media { cache, .. } => Some(cache),
+            Block::Reasoning { .. } => None,
+        }
+    }
+}
+
+impl Request {
+    /// Notes that this will not be seen upstream.
+    pub fn drop_field(&mut self, path: impl Into<Cow<'static, str>>) {
+        let path = path.into();
+        if !self.dropped.contains(&path) {
+            self.dropped.push(path);
+        }
+    }
 }

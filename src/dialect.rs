@@ -1,9 +1,17 @@
 //! The JSON grammars that clients and AI Core speak. Pure: bytes and values in, bytes and values out.
+//!
+//! A client's half decodes a request and encodes a reply, an upstream's half encodes a request and decodes a reply; between
+//! them stands [`chat`](crate::chat). Where both sides speak the same grammar nothing is decoded: bytes pass.
 
 pub mod anthropic;
 pub mod openai_chat;
 
+use std::fmt::Debug;
+
+use crate::chat::fit::Fit;
+use crate::chat::{Brackets, Event, Request, Usage};
 use crate::error::Error;
+use crate::sse::Frame;
 
 /// The grammar a client speaks, told by its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,4 +30,68 @@ impl Dialect {
             Dialect::Anthropic => anthropic::error_body(error, request_id),
         }
     }
+}
+
+/// The half of a grammar that AI Core is spoken to in.
+pub trait UpstreamDialect: Debug + Sync {
+    /// What requests have to be like before [`encode`](UpstreamDialect::encode) may see them.
+    fn fit(&self) -> &'static Fit;
+    /// The body of a request that [fits](Fit).
+    fn encode(&self, request: &Request, target: &Target<'_>) -> Result<Vec<u8>, Error>;
+    /// Reads a whole reply, up to and with its end.
+    fn decode(&self, body: &[u8], out: &mut Brackets);
+    /// Reads a stream.
+    fn stream_decoder(&self) -> Box<dyn StreamDecoder>;
+}
+
+/// Whom a request is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// The deployed model's name.
+    pub model: &'a str,
+    pub is_stream: bool,
+}
+
+/// Reads a stream of AI Core's, frame by frame.
+pub trait StreamDecoder {
+    fn frame(&mut self, frame: &Frame<'_>, out: &mut Brackets);
+    /// The bytes are over: no frame will come.
+    fn finish(&mut self, out: &mut Brackets);
+}
+
+/// Writes a stream for a client, event by event.
+pub trait StreamEncoder {
+    fn event(&mut self, event: &Event, out: &mut Vec<u8>);
+}
+
+/// What a reply says of itself, the same in all its parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplyHead {
+    pub id: String,
+    /// Seconds since 1970.
+    pub created: u64,
+    /// The name the client used.
+    pub model: String,
+}
+
+/// A stream on its way to the client: frames of AI Core's in, bytes for the client out.
+pub trait Passing {
+    /// One frame; what the client gets is appended to `out`.
+    fn frame(&mut self, frame: &Frame<'_>, out: &mut Vec<u8>) -> Passed;
+    /// The bytes are over, and `Done` or `Failed` had not come.
+    fn finish(&mut self, out: &mut Vec<u8>) -> Passed;
+    fn usage(&self) -> Option<Usage>;
+}
+
+/// What a frame on its way to the client was.
+#[derive(Debug, PartialEq)]
+pub enum Passed {
+    /// Nothing for the client.
+    Nothing,
+    /// Appended to the output.
+    Content,
+    /// The end, appended to the output.
+    Done,
+    /// The upstream failed.
+    Failed(Error),
 }

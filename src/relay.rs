@@ -18,8 +18,8 @@ use crate::aicore::{AiCore, HeaderText, Request, Response, Settings, Url, Watch}
 use crate::auth::Auth;
 use crate::config::{Config, Limits};
 use crate::credentials::Credentials;
-use crate::dialect::Dialect;
-use crate::dialect::openai_chat::{self, PassStream, Passed};
+use crate::dialect::openai_chat::{self, PassStream};
+use crate::dialect::{Dialect, Passed, Passing};
 use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::families::Service;
@@ -450,7 +450,7 @@ impl Exchange {
 
     /// Passes a stream on, frame by frame, as it comes.
     #[inline(never)]
-    fn pass_stream(&self, mut response: Response, stream: &mut PassStream) -> Result<(), Error> {
+    fn pass_stream(&self, mut response: Response, stream: &mut dyn Passing) -> Result<(), Error> {
         let mut frames = sse::Frames::default();
         let mut out = vec![];
         loop {

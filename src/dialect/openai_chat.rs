@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::chat::Usage;
+use crate::dialect::{Passed, Passing};
 use crate::envelope::{Envelope, quoted};
 use crate::error::{Error, Kind};
 use crate::{sse, upstream_error};
@@ -73,19 +74,6 @@ pub fn pass_reply(body: Vec<u8>, model: &str) -> Result<(Vec<u8>, Option<Usage>)
     Ok((reply.into_bytes(), usage))
 }
 
-/// What a frame of a stream that passes through was.
-#[derive(Debug, PartialEq)]
-pub enum Passed {
-    /// Nothing for the client.
-    Nothing,
-    /// Appended to the output.
-    Content,
-    /// `[DONE]`, appended to the output.
-    Done,
-    /// The upstream failed.
-    Failed(Error),
-}
-
 /// A stream that passes through. One frame in, at most one out; reads usage and whether the reply is complete.
 #[derive(Debug)]
 pub struct PassStream {
@@ -100,13 +88,14 @@ impl PassStream {
     pub fn new(model: &str, wants_usage: bool) -> PassStream {
         PassStream { model_json: quoted(model), wants_usage, has_finish_reason: false, usage: None }
     }
+}
 
-    pub fn usage(&self) -> Option<Usage> {
+impl Passing for PassStream {
+    fn usage(&self) -> Option<Usage> {
         self.usage
     }
 
-    /// One frame of the upstream; what the client gets is appended to `out`.
-    pub fn frame(&mut self, frame: &sse::Frame<'_>, out: &mut Vec<u8>) -> Passed {
+    fn frame(&mut self, frame: &sse::Frame<'_>, out: &mut Vec<u8>) -> Passed {
         let data = frame.data.trim_ascii();
         if data == b"[DONE]" {
             sse::write_data(out, b"[DONE]");
@@ -122,8 +111,7 @@ impl PassStream {
         self.unusual_frame(frame, data, out)
     }
 
-    /// The upstream's stream is over, and `[DONE]` had not come.
-    pub fn finish(&mut self, out: &mut Vec<u8>) -> Passed {
+    fn finish(&mut self, out: &mut Vec<u8>) -> Passed {
         if self.has_finish_reason {
             sse::write_data(out, b"[DONE]");
             return Passed::Done;
@@ -132,7 +120,9 @@ impl PassStream {
             what: "SAP AI Core's stream ended before the reply was complete.".into(),
         })
     }
+}
 
+impl PassStream {
     /// Usage, prompt filter results, comments, errors, and spacing that the fast path does not expect.
     fn unusual_frame(&mut self, frame: &sse::Frame<'_>, data: &[u8], out: &mut Vec<u8>) -> Passed {
         #[derive(Deserialize)]

@@ -1,0 +1,376 @@
+//! Events in brackets, from sources that are not so tidy.
+
+use std::collections::VecDeque;
+
+use super::{Event, Open, Seal, Stop, Usage};
+use crate::error::Error;
+
+/// Where decoders write what they read. Whatever they say in whatever order, what comes out is
+/// `Start · (Open · Delta* · Close)* · Usage? · (Stop | Failed)`: blocks are opened and closed as their kind changes, calls that
+/// come interleaved are put one after the other, calls without an id get one, and nothing follows the end.
+#[derive(Debug, Default)]
+pub struct Brackets {
+    /// From which ids of calls without one are made.
+    seed: String,
+    events: Vec<Event>,
+    has_started: bool,
+    has_ended: bool,
+    open: Option<Kind>,
+    /// Calls that are not closed yet, by the upstream's key, in order of appearance. The first is the open one, if any is.
+    calls: VecDeque<Call>,
+    /// Keys of calls that are over; what still comes for them is lost in the source.
+    call_count: usize,
+    usage: Option<Usage>,
+    stop: Option<Stop>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Reasoning,
+    Call,
+}
+
+/// A call whose block waits to be opened, or is open.
+#[derive(Debug)]
+struct Call {
+    key: u64,
+    id: String,
+    name: String,
+    /// All of the arguments so far; what was written out of them is `written` bytes.
+    arguments: String,
+    written: usize,
+    seal: Option<Seal>,
+    is_open: bool,
+    is_whole: bool,
+}
+
+impl Brackets {
+    /// `seed` is part of the ids of calls that come without one: unique to the reply.
+    pub fn new(seed: &str) -> Brackets {
+        Brackets { seed: seed.to_owned(), ..Brackets::default() }
+    }
+
+    /// What has come since the last time.
+    pub fn drain(&mut self) -> std::vec::Drain<'_, Event> {
+        self.events.drain(..)
+    }
+
+    /// `Stop` or `Failed` was said.
+    pub fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    /// The reply begins. Said again, or after anything else, it is nothing.
+    pub fn start(&mut self, id: Option<&str>) {
+        if !self.has_started && !self.has_ended {
+            self.has_started = true;
+            let id = id.filter(|id| !id.is_empty()).map(str::to_owned);
+            self.events.push(Event::Start { id });
+        }
+    }
+
+    pub fn text(&mut self, text: &str) {
+        self.flat(Kind::Text, text);
+    }
+
+    pub fn reasoning(&mut self, text: &str) {
+        self.flat(Kind::Reasoning, text);
+    }
+
+    /// The seal of the reasoning that is open, or of one without text.
+    pub fn seal_reasoning(&mut self, seal: Seal) {
+        if self.has_ended {
+            return;
+        }
+        self.switch(Kind::Reasoning);
+        self.events.push(Event::Seal(seal));
+        // What follows it is another thought.
+        self.close();
+    }
+
+    /// A call, by the upstream's key for it. Said again, it adds what was missing.
+    pub fn call(&mut self, key: u64, id: Option<&str>, name: Option<&str>) {
+        if self.has_ended {
+            return;
+        }
+        self.start(None);
+        let call = match self.calls.iter_mut().find(|c| c.key == key) {
+            Some(call) => call,
+            None => {
+                let id = String::new();
+                let (name, arguments) = (String::new(), String::new());
+                self.calls.push_back(Call {
+                    key,
+                    id,
+                    name,
+                    arguments,
+                    written: 0,
+                    seal: None,
+                    is_open: false,
+                    is_whole: false,
+                });
+                let last = self.calls.len() - 1;
+                &mut self.calls[last]
+            }
+        };
+        if call.id.is_empty() {
+            call.id.push_str(id.unwrap_or(""));
+        }
+        // Some send the whole name once more with each part: only its first appearance counts.
+        if call.name.is_empty() {
+            call.name.push_str(name.unwrap_or(""));
+        }
+        self.advance();
+    }
+
+    /// More of a call's arguments.
+    pub fn arguments(&mut self, key: u64, json: &str) {
+        if let Some(call) = self.calls.iter_mut().find(|c| c.key == key) {
+            call.arguments.push_str(json);
+            self.advance();
+        }
+    }
+
+    pub fn seal_call(&mut self, key: u64, seal: Seal) {
+        if let Some(call) = self.calls.iter_mut().find(|c| c.key == key) {
+            call.seal = Some(seal);
+        }
+    }
+
+    /// No more arguments of this call will come.
+    pub fn close_call(&mut self, key: u64) {
+        if let Some(call) = self.calls.iter_mut().find(|c| c.key == key) {
+            call.is_whole = true;
+            self.advance();
+        }
+    }
+
+    /// The block of text or reasoning is over.
+    pub fn close(&mut self) {
+        if matches!(self.open, Some(Kind::Text | Kind::Reasoning)) {
+            self.open = None;
+            self.events.push(Event::Close);
+        }
+    }
+
+    /// Counts so far; the last ones hold.
+    pub fn usage(&mut self, usage: Usage) {
+        self.usage = Some(usage);
+    }
+
+    /// Why the reply will end; the last reason holds. It is said at the end, since usage may still come.
+    pub fn stop(&mut self, stop: Stop) {
+        self.stop = Some(stop);
+    }
+
+    pub fn has_stop(&self) -> bool {
+        self.stop.is_some()
+    }
+
+    /// The upstream failed.
+    pub fn fail(&mut self, error: Error) {
+        if self.has_ended {
+            return;
+        }
+        self.start(None);
+        self.close_all();
+        self.has_ended = true;
+        self.events.push(Event::Failed(error));
+    }
+
+    /// The upstream said that it is done. Without a reason to stop, the reply is not complete.
+    pub fn end(&mut self) {
+        if self.has_ended {
+            return;
+        }
+        let Some(stop) = self.stop else {
+            return self.fail(Error::BadReply {
+                what: "SAP AI Core's stream ended before the reply was complete.".into(),
+            });
+        };
+        self.start(None);
+        self.close_all();
+        self.has_ended = true;
+        self.events.extend(self.usage.map(Event::Usage));
+        // Some say `stop` after calls, some `tool_use` without any.
+        self.events.push(Event::Stop(match stop {
+            Stop::End if self.call_count > 0 => Stop::ToolCalls,
+            Stop::ToolCalls if self.call_count == 0 => Stop::End,
+            other => other,
+        }));
+    }
+
+    fn flat(&mut self, kind: Kind, text: &str) {
+        if self.has_ended || text.is_empty() {
+            return;
+        }
+        self.switch(kind);
+        self.events.push(Event::Delta(text.to_owned()));
+    }
+
+    /// Opens a block of text or reasoning, if it is not the open one. Calls before it are over.
+    fn switch(&mut self, kind: Kind) {
+        self.start(None);
+        if self.open == Some(kind) {
+            return;
+        }
+        self.close_calls();
+        self.close();
+        self.open = Some(kind);
+        let open = if kind == Kind::Text { Open::Text } else { Open::Reasoning };
+        self.events.push(Event::Open(open));
+    }
+
+    /// Writes out what can be of the calls.
+    fn advance(&mut self) {
+        while let Some(first) = self.calls.front() {
+            if !first.is_open && first.name.is_empty() {
+                return;
+            }
+            self.write_first();
+            let has_next = self.calls.get(1).is_some();
+            let Some(first) = self.calls.front() else { return };
+            // A next one has begun: this one is over if its arguments are.
+            if !first.is_whole && !(has_next && is_json(&first.arguments)) {
+                return;
+            }
+            self.close_first();
+        }
+    }
+
+    /// Opens the first call if it is not, and writes its new arguments.
+    fn write_first(&mut self) {
+        if self.calls.front().is_some_and(|c| !c.is_open) {
+            self.close();
+        }
+        let Some(call) = self.calls.front_mut() else { return };
+        if !call.is_open {
+            call.is_open = true;
+            self.open = Some(Kind::Call);
+            self.call_count += 1;
+            if call.id.is_empty() {
+                call.id = format!("call_{}{}", self.seed, self.call_count);
+            }
+            let open = Open::ToolCall { id: call.id.clone(), name: call.name.clone() };
+            self.events.push(Event::Open(open));
+        }
+        if call.written < call.arguments.len() {
+            let new = call.arguments[call.written..].to_owned();
+            call.written = call.arguments.len();
+            self.events.push(Event::Delta(new));
+        }
+    }
+
+    fn close_first(&mut self) {
+        let Some(call) = self.calls.pop_front() else { return };
+        if call.arguments.trim().is_empty() {
+            self.events.push(Event::Delta("{}".to_owned()));
+        }
+        self.events.extend(call.seal.map(Event::Seal));
+        self.open = None;
+        self.events.push(Event::Close);
+    }
+
+    /// All calls are over, also those whose arguments never were. One without a name is none.
+    fn close_calls(&mut self) {
+        self.calls.retain(|c| !c.name.is_empty());
+        while !self.calls.is_empty() {
+            self.write_first();
+            self.close_first();
+        }
+    }
+
+    fn close_all(&mut self) {
+        self.close_calls();
+        self.close();
+    }
+}
+
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(tell: impl FnOnce(&mut Brackets)) -> Vec<String> {
+        let mut brackets = Brackets::new("s");
+        tell(&mut brackets);
+        brackets.drain().map(|e| format!("{e:?}")).collect()
+    }
+
+    #[test]
+    fn blocks_follow_one_another() {
+        let events = told(|b| {
+            b.reasoning("hm");
+            b.seal_reasoning(Seal::Claude("x".into()));
+            b.text("a");
+            b.text("");
+            b.text("b");
+            b.call(7, None, Some("f"));
+            b.arguments(7, "{\"a\"");
+            b.call(9, Some("id9"), None);
+            b.arguments(9, "{}");
+            b.arguments(7, ":1}");
+            b.call(9, None, Some("g"));
+            b.stop(Stop::End);
+            b.usage(Usage { input: 1, ..Usage::default() });
+            b.end();
+            b.text("late");
+            b.end();
+        });
+        let expected = [
+            "Start { id: None }",
+            "Open(Reasoning)",
+            "Delta(\"hm\")",
+            "Seal(Claude(\"x\"))",
+            "Close",
+            "Open(Text)",
+            "Delta(\"a\")",
+            "Delta(\"b\")",
+            "Close",
+            "Open(ToolCall { id: \"call_s1\", name: \"f\" })",
+            "Delta(\"{\\\"a\\\"\")",
+            "Delta(\":1}\")",
+            "Close",
+            "Open(ToolCall { id: \"id9\", name: \"g\" })",
+            "Delta(\"{}\")",
+            "Close",
+            "Usage(Usage { input: 1, cached: 0, output: 0, reasoning: 0 })",
+            "Stop(ToolCalls)",
+        ];
+        assert_eq!(events, expected);
+    }
+
+    #[test]
+    fn what_is_not_complete_fails() {
+        assert_eq!(told(|b| b.end()).len(), 2);
+        assert!(told(|b| b.end())[1].starts_with("Failed"));
+        let cut = told(|b| {
+            b.call(0, Some("i"), Some("f"));
+            b.fail(Error::ClientGone);
+            b.stop(Stop::End);
+            b.end();
+        });
+        assert_eq!(
+            cut[1..],
+            [
+                "Open(ToolCall { id: \"i\", name: \"f\" })",
+                "Delta(\"{}\")",
+                "Close",
+                "Failed(ClientGone)"
+            ]
+        );
+    }
+
+    #[test]
+    fn tool_calls_without_calls_is_the_end() {
+        let events = told(|b| {
+            b.stop(Stop::ToolCalls);
+            b.end();
+        });
+        assert_eq!(events, ["Start { id: None }", "Stop(End)"]);
+    }
+}

@@ -1,0 +1,703 @@
+//! Makes a request fit what an upstream takes, and its reply what the client expects.
+//!
+//! Every vendor refuses other conversations: two turns of one role, a call without its result, an empty text, a tool's name
+//! with a dot. The repairs are the same for all of them and are made here, as a [`Fit`] wants them; the dialects then only
+//! write down what they are given. [`Undo`] puts back in the reply what the client must not see changed: names of tools,
+//! and the text of a reply that had to come as the arguments of a call.
+
+use std::collections::HashMap;
+
+use super::{Block, Event, Format, Open, Request, Role, Seal, Stop, Tool, ToolChoice, Turn};
+
+/// What an upstream takes.
+#[derive(Debug)]
+pub struct Fit {
+    /// Characters of a tool's name, and of a call's id.
+    pub name_takes: fn(char) -> bool,
+    pub name_max: usize,
+    pub id_max: usize,
+    pub format: FormatFit,
+    /// Whether a conversation may end with the beginning of the reply.
+    pub takes_prefill: bool,
+    /// Whether a tool's result may hold images and files; otherwise they follow it.
+    pub takes_media_in_results: bool,
+    /// Whether calls in the conversation are refused where no tool is offered.
+    pub needs_tools_for_calls: bool,
+    /// Whose seals can be given back; reasoning without such a seal is left out.
+    pub takes_seal: fn(&Seal) -> bool,
+}
+
+/// How a reply in JSON is had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FormatFit {
+    Native,
+    /// Native, but not together with tools.
+    NativeWithoutTools,
+    /// As the arguments of a call.
+    ByTool,
+}
+
+/// ASCII letters, digits, `_` and `-`.
+pub fn plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || c == '-'
+}
+
+impl Fit {
+    /// Changes `request` to fit; what has to be undone in the reply.
+    pub fn apply(&self, request: &mut Request) -> Undo {
+        let mut undo = Undo::default();
+        drop_what_is_empty(request);
+        drop_what_others_sealed(request, self.takes_seal);
+        let turns = std::mem::take(&mut request.turns);
+        request.turns = paired(merged(turns), self);
+        if !self.takes_media_in_results {
+            request.turns.iter_mut().for_each(hoist_media);
+        }
+        begin_with_user(request);
+        if !self.takes_prefill && ends_with_assistant(&request.turns) {
+            request.turns.push(user("Continue."));
+        }
+        self.rename_tools(request, &mut undo);
+        self.set_format(request, &mut undo);
+        self.settle_tools(request);
+        undo
+    }
+
+    fn rename_tools(&self, request: &mut Request, undo: &mut Undo) {
+        let mut names: HashMap<String, String> = HashMap::new();
+        let mut taken: Vec<String> = vec![];
+        let mut rename = |name: &mut String| {
+            let new = match names.get(name) {
+                Some(new) => new.clone(),
+                None => {
+                    let new = self.name(name, &taken);
+                    names.insert(name.clone(), new.clone());
+                    taken.push(new.clone());
+                    new
+                }
+            };
+            if new != *name {
+                undo.names.insert(new.clone(), std::mem::replace(name, new));
+            }
+        };
+        // Names that fit keep theirs, whichever comes first.
+        let (fitting, other): (Vec<_>, Vec<_>) =
+            request.tools.iter_mut().map(|t| &mut t.name).partition(|n| self.is_name(n));
+        fitting.into_iter().chain(other).for_each(&mut rename);
+        if let Some(ToolChoice::Named(name)) = &mut request.tool_choice {
+            rename(name);
+        }
+        for block in request.turns.iter_mut().flat_map(|t| &mut t.blocks) {
+            if let Block::ToolCall { name, .. } | Block::ToolResult { name, .. } = block {
+                rename(name);
+            }
+        }
+    }
+
+    fn is_name(&self, name: &str) -> bool {
+        let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        starts && name.chars().all(self.name_takes) && name.len() <= self.name_max
+    }
+
+    /// A name that fits, the same each time, and none of `taken`.
+    fn name(&self, name: &str, taken: &[String]) -> String {
+        let mut new = name.to_owned();
+        if !self.is_name(name) {
+            new = name.chars().map(|c| if (self.name_takes)(c) { c } else { '_' }).collect();
+            if !new.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
+                new.insert(0, '_');
+            }
+        }
+        if new.len() > self.name_max || taken.contains(&new) {
+            let suffix = format!("_{:08x}", hash(name) as u32);
+            new.truncate(self.name_max.saturating_sub(suffix.len()));
+            new.push_str(&suffix);
+        }
+        new
+    }
+
+    fn set_format(&self, request: &mut Request, undo: &mut Undo) {
+        let by_tool = match self.format {
+            FormatFit::Native => false,
+            FormatFit::NativeWithoutTools => !request.tools.is_empty(),
+            FormatFit::ByTool => true,
+        };
+        if !by_tool || request.format == Format::Text {
+            return;
+        }
+        let format = std::mem::take(&mut request.format);
+        // The client forces a call of a tool of its own: then there will be no text to format.
+        if matches!(request.tool_choice, Some(ToolChoice::Any | ToolChoice::Named(_))) {
+            return;
+        }
+        let (description, schema) = match format {
+            Format::Schema { description, schema, .. } => (description, schema),
+            _ => (None, r#"{"type":"object","additionalProperties":true}"#.to_owned()),
+        };
+        let description = description.map_or(String::new(), |d| format!(" {d}"));
+        let (schema, is_wrapped) = as_object(schema);
+        let name = self.name(ANSWER_TOOL, &names(&request.tools));
+        let is_only = request.tools.is_empty() || request.tool_choice == Some(ToolChoice::None);
+        if is_only && request.tool_choice.is_some() {
+            request.tools.clear();
+        }
+        request.tool_choice =
+            Some(if is_only { ToolChoice::Named(name.clone()) } else { ToolChoice::Any });
+        request.is_single_call = true;
+        request.tools.push(Tool {
+            name: name.clone(),
+            description: Some(format!(
+                "Gives the complete answer. Its arguments are the answer, with every field the conversation asks \
+                 for.{description}"
+            )),
+            schema: Some(schema),
+            cache: None,
+        });
+        undo.answer = Some(Answer { tool: name, is_wrapped, ..Answer::default() });
+    }
+
+    /// No choice without tools, and tools where the conversation has calls.
+    fn settle_tools(&self, request: &mut Request) {
+        if request.tools.is_empty() && self.needs_tools_for_calls {
+            let blocks = request.turns.iter().flat_map(|t| &t.blocks);
+            let mut called = vec![];
+            for block in blocks {
+                if let Block::ToolCall { name, .. } = block
+                    && !called.contains(name)
+                {
+                    called.push(name.clone());
+                }
+            }
+            // They are named so that the conversation can be read, not to be called.
+            request.tools = called.into_iter().map(stub).collect();
+            request.tool_choice = None;
+        }
+        if request.tools.is_empty() {
+            request.tool_choice = None;
+        }
+    }
+}
+
+/// What was changed in a request and has to be changed back in its reply.
+#[derive(Debug, Default)]
+pub struct Undo {
+    /// The upstream's name → the client's.
+    names: HashMap<String, String>,
+    answer: Option<Answer>,
+}
+
+/// A reply that comes as the arguments of a call.
+#[derive(Debug, Default)]
+struct Answer {
+    tool: String,
+    /// The answer is the one property of the arguments.
+    is_wrapped: bool,
+    /// The call's arguments so far, where they are to be unwrapped.
+    wrapped: String,
+    /// Text that came; only if no call comes it is the reply.
+    text: String,
+    is_open: bool,
+    was_given: bool,
+    in_text: bool,
+    /// Within a call of the answer after the first.
+    in_second: bool,
+    has_other_calls: bool,
+}
+
+impl Undo {
+    /// One event of the upstream; what the client is told of it.
+    pub fn event(&mut self, mut event: Event, told: &mut Vec<Event>) {
+        if let Event::Open(Open::ToolCall { name, .. }) = &mut event
+            && let Some(own) = self.names.get(name)
+        {
+            name.clone_from(own);
+        }
+        match &mut self.answer {
+            Some(answer) => answer.event(event, told),
+            None => told.push(event),
+        }
+    }
+}
+
+impl Answer {
+    fn event(&mut self, event: Event, told: &mut Vec<Event>) {
+        match event {
+            Event::Open(Open::ToolCall { name, .. }) if name == self.tool => {
+                self.text.clear();
+                self.in_second = self.was_given;
+                if !self.was_given {
+                    (self.is_open, self.was_given) = (true, true);
+                    told.push(Event::Open(Open::Text));
+                }
+            }
+            Event::Open(Open::Text) => self.in_text = true,
+            Event::Delta(more) if self.in_text => self.text.push_str(&more),
+            Event::Close if self.in_text => self.in_text = false,
+            Event::Delta(_) | Event::Seal(_) if self.in_second => {}
+            Event::Close if self.in_second => self.in_second = false,
+            Event::Delta(more) if self.is_open && self.is_wrapped => self.wrapped.push_str(&more),
+            Event::Seal(_) if self.is_open => {}
+            Event::Close if self.is_open => {
+                self.is_open = false;
+                if self.is_wrapped {
+                    told.push(Event::Delta(unwrapped(&self.wrapped)));
+                }
+                told.push(Event::Close);
+            }
+            Event::Open(Open::ToolCall { .. }) => {
+                self.has_other_calls = true;
+                self.tell_text(told);
+                told.push(event);
+            }
+            Event::Usage(_) => {
+                self.tell_text(told);
+                told.push(event);
+            }
+            Event::Stop(stop) => {
+                self.tell_text(told);
+                told.push(Event::Stop(match stop {
+                    Stop::ToolCalls if !self.has_other_calls => Stop::End,
+                    other => other,
+                }));
+            }
+            other => told.push(other),
+        }
+    }
+
+    fn tell_text(&mut self, told: &mut Vec<Event>) {
+        if !self.text.is_empty() && !self.was_given {
+            let text = std::mem::take(&mut self.text);
+            told.extend([Event::Open(Open::Text), Event::Delta(text), Event::Close]);
+        }
+    }
+}
+
+/// How the tool that takes the answer is called.
+const ANSWER_TOOL: &str = "give_answer";
+/// The one property of a wrapped answer.
+const WRAPPED: &str = "answer";
+
+/// Arguments are an object; a schema of anything else becomes the schema of a property.
+fn as_object(schema: String) -> (String, bool) {
+    let read = serde_json::from_str::<serde_json::Value>(&schema).unwrap_or_default();
+    let is_object = read.get("type").is_none_or(|t| t == "object") && read.is_object();
+    let has_root = ["$ref", "anyOf", "oneOf", "allOf"].iter().any(|key| read.get(key).is_some());
+    if is_object && !(has_root && read.get("type").is_none()) {
+        return (schema, false);
+    }
+    let definitions = ["$defs", "definitions"]
+        .into_iter()
+        .filter_map(|key| Some((key.to_owned(), read.get(key)?.clone())));
+    let mut wrapped = serde_json::json!({
+        "type": "object",
+        "properties": {WRAPPED: read},
+        "required": [WRAPPED],
+        "additionalProperties": false,
+    });
+    if let Some(object) = wrapped.as_object_mut() {
+        object.extend(definitions);
+    }
+    (wrapped.to_string(), true)
+}
+
+fn unwrapped(arguments: &str) -> String {
+    let read = serde_json::from_str::<HashMap<String, Box<serde_json::value::RawValue>>>(arguments);
+    match read.ok().and_then(|mut fields| fields.remove(WRAPPED)) {
+        Some(answer) => answer.get().to_owned(),
+        None => arguments.to_owned(),
+    }
+}
+
+fn names(tools: &[Tool]) -> Vec<String> {
+    tools.iter().map(|t| t.name.clone()).collect()
+}
+
+fn stub(name: String) -> Tool {
+    let description = Some("No longer available; do not call it.".to_owned());
+    Tool { name, description, schema: None, cache: None }
+}
+
+fn user(text: &str) -> Turn {
+    Turn { role: Role::User, blocks: vec![Block::text(text)] }
+}
+
+fn is_blank(block: &Block) -> bool {
+    matches!(block, Block::Text { text, .. } if text.trim().is_empty())
+}
+
+/// Texts of nothing but white space. A cache point on one goes to the block before it.
+fn drop_what_is_empty(request: &mut Request) {
+    drop_blanks(&mut request.system);
+    for turn in &mut request.turns {
+        for block in &mut turn.blocks {
+            if let Block::ToolResult { content, .. } = block {
+                drop_blanks(content);
+            }
+        }
+        drop_blanks(&mut turn.blocks);
+    }
+    request.turns.retain(|t| !t.blocks.is_empty());
+}
+
+fn drop_blanks(blocks: &mut Vec<Block>) {
+    for i in 1..blocks.len() {
+        let point = if is_blank(&blocks[i]) { blocks[i].cache().and_then(|c| *c) } else { None };
+        if let (Some(point), Some(before)) = (point, blocks[i - 1].cache()) {
+            before.get_or_insert(point);
+        }
+    }
+    blocks.retain(|b| !is_blank(b));
+}
+
+fn drop_what_others_sealed(request: &mut Request, takes: fn(&Seal) -> bool) {
+    for turn in &mut request.turns {
+        turn.blocks.retain(|block| match block {
+            Block::Reasoning { seal, .. } => seal.as_ref().is_some_and(takes),
+            _ => true,
+        });
+        for block in &mut turn.blocks {
+            if let Block::ToolCall { seal, .. } = block
+                && !seal.as_ref().is_some_and(takes)
+            {
+                *seal = None;
+            }
+        }
+    }
+    request.turns.retain(|t| !t.blocks.is_empty());
+}
+
+/// Turns of one role in a row become one. Within the assistant's, calls come last.
+fn merged(turns: Vec<Turn>) -> Vec<Turn> {
+    let mut merged: Vec<Turn> = Vec::with_capacity(turns.len());
+    for turn in turns {
+        match merged.last_mut() {
+            Some(last) if last.role == turn.role => last.blocks.extend(turn.blocks),
+            _ => merged.push(turn),
+        }
+    }
+    let is_call = |b: &Block| matches!(b, Block::ToolCall { .. });
+    for turn in merged.iter_mut().filter(|t| t.role == Role::Assistant) {
+        turn.blocks.sort_by_key(is_call);
+    }
+    merged
+}
+
+/// Each turn's calls are answered, all of them and first, in the turn that follows. A call that never was says so; a result
+/// of no call becomes a text. Ids are made to fit, and each names one call only.
+fn paired(mut turns: Vec<Turn>, fit: &Fit) -> Vec<Turn> {
+    let mut paired: Vec<Turn> = Vec::with_capacity(turns.len());
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    for i in 0..turns.len() {
+        let mut turn = std::mem::replace(&mut turns[i], Turn { role: Role::User, blocks: vec![] });
+        if turn.role == Role::User {
+            turn.blocks.iter_mut().for_each(|b| to_text_if_result(b));
+            push(&mut paired, turn);
+            continue;
+        }
+        let results = results_of(&mut turn, &mut turns[i + 1..], fit, &mut seen);
+        push(&mut paired, turn);
+        if !results.is_empty() {
+            push(&mut paired, Turn { role: Role::User, blocks: results });
+        }
+    }
+    paired
+}
+
+fn push(turns: &mut Vec<Turn>, turn: Turn) {
+    match turns.last_mut() {
+        _ if turn.blocks.is_empty() => {}
+        Some(last) if last.role == turn.role => last.blocks.extend(turn.blocks),
+        _ => turns.push(turn),
+    }
+}
+
+/// The results of this turn's calls, taken out of the turns that follow it.
+fn results_of(
+    turn: &mut Turn,
+    later: &mut [Turn],
+    fit: &Fit,
+    seen: &mut HashMap<String, usize>,
+) -> Vec<Block> {
+    let mut results = vec![];
+    for block in &mut turn.blocks {
+        let Block::ToolCall { id, name, arguments, .. } = block else { continue };
+        *arguments = object(std::mem::take(arguments));
+        let mut result = take_result(later, id).unwrap_or_else(|| Block::ToolResult {
+            id: String::new(),
+            name: String::new(),
+            content: vec![Block::text("The call was interrupted; it has no result.")],
+            is_error: true,
+            cache: None,
+        });
+        let count = seen.entry(id.clone()).or_insert(0);
+        *count += 1;
+        *id = fitting_id(id, *count, fit.id_max);
+        if let Block::ToolResult { id: of, name: tool, .. } = &mut result {
+            of.clone_from(id);
+            tool.clone_from(name);
+        }
+        results.push(result);
+    }
+    results
+}
+
+/// Up to the next turn that calls with the same id: some clients count their calls anew in each turn.
+fn take_result(later: &mut [Turn], wanted: &str) -> Option<Block> {
+    for turn in later {
+        let calls_again = |b: &Block| matches!(b, Block::ToolCall { id, .. } if id == wanted);
+        if turn.blocks.iter().any(calls_again) {
+            return None;
+        }
+        let is_wanted = |b: &Block| matches!(b, Block::ToolResult { id, .. } if id == wanted);
+        if let Some(at) = turn.blocks.iter().position(is_wanted) {
+            let result = turn.blocks.remove(at);
+            // Given twice by some clients: the first counts.
+            turn.blocks.retain(|b| !is_wanted(b));
+            return Some(result);
+        }
+    }
+    None
+}
+
+/// A result whose call is not in the conversation.
+fn to_text_if_result(block: &mut Block) {
+    let Block::ToolResult { content, .. } = block else { return };
+    let texts = content.iter().filter_map(|b| match b {
+        Block::Text { text, .. } => Some(text.as_str()),
+        _ => None,
+    });
+    let texts = texts.collect::<Vec<_>>().join("\n");
+    *block = Block::text(format!("Result of an earlier tool call: {texts}"));
+}
+
+/// An id of the right letters and length, the same for the same `id` and `count`.
+fn fitting_id(id: &str, count: usize, max: usize) -> String {
+    let fits = !id.is_empty() && id.len() <= max && id.chars().all(plain);
+    if fits && count == 1 {
+        return id.to_owned();
+    }
+    let suffix = format!("_{:08x}", hash(id) as u32 ^ count as u32);
+    let mut new: String = id.chars().map(|c| if plain(c) { c } else { '_' }).collect();
+    new.truncate(max.saturating_sub(suffix.len()));
+    new + &suffix
+}
+
+/// Arguments as a JSON object, which they are but for replies that were cut off.
+fn object(arguments: String) -> String {
+    let is_object = arguments.trim_start().starts_with('{')
+        && serde_json::from_str::<serde::de::IgnoredAny>(&arguments).is_ok();
+    match arguments.trim() {
+        "" | "null" => "{}".to_owned(),
+        _ if is_object => arguments,
+        other => serde_json::json!({ "arguments": other }).to_string(),
+    }
+}
+
+/// Media of results come after them.
+fn hoist_media(turn: &mut Turn) {
+    let mut hoisted = vec![];
+    for block in &mut turn.blocks {
+        let Block::ToolResult { content, .. } = block else { continue };
+        let is_media = |b: &mut Block| matches!(b, Block::Media { .. });
+        hoisted.extend(content.extract_if(.., is_media));
+    }
+    if hoisted.is_empty() {
+        return;
+    }
+    let is_result = |b: &Block| matches!(b, Block::ToolResult { .. });
+    let at = turn.blocks.iter().rposition(is_result).map_or(0, |last| last + 1);
+    turn.blocks.splice(at..at, hoisted);
+}
+
+fn begin_with_user(request: &mut Request) {
+    match request.turns.first() {
+        // Instructions alone are what the person says.
+        None => {
+            let blocks = std::mem::take(&mut request.system);
+            let blocks = if blocks.is_empty() { vec![Block::text("Begin.")] } else { blocks };
+            request.turns.push(Turn { role: Role::User, blocks });
+        }
+        Some(first) if first.role == Role::Assistant => request.turns.insert(0, user("Begin.")),
+        Some(_) => {}
+    }
+}
+
+/// Whether the last turn is the beginning of the reply.
+pub fn ends_with_assistant(turns: &[Turn]) -> bool {
+    turns.last().is_some_and(|t| t.role == Role::Assistant)
+}
+
+/// FNV-1a: the same on every machine and in every version.
+fn hash(text: &str) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIT: Fit = Fit {
+        name_takes: plain,
+        name_max: 20,
+        id_max: 16,
+        format: FormatFit::ByTool,
+        takes_prefill: false,
+        takes_media_in_results: false,
+        needs_tools_for_calls: true,
+        takes_seal: |seal| matches!(seal, Seal::Claude(_)),
+    };
+
+    fn call(id: &str, name: &str) -> Block {
+        let arguments = String::new();
+        Block::ToolCall { id: id.into(), name: name.into(), arguments, seal: None, cache: None }
+    }
+
+    fn result(id: &str, text: &str) -> Block {
+        let content = vec![Block::text(text)];
+        Block::ToolResult {
+            id: id.into(),
+            name: String::new(),
+            content,
+            is_error: false,
+            cache: None,
+        }
+    }
+
+    /// Roles and blocks in a few letters.
+    fn sketch(request: &Request) -> Vec<String> {
+        let block = |b: &Block| match b {
+            Block::Text { text, .. } => format!("\"{text}\""),
+            Block::Reasoning { text, .. } => format!("<{text}>"),
+            Block::ToolCall { id, name, arguments, .. } => format!("{name}#{id}{arguments}"),
+            Block::ToolResult { id, name, content, .. } => format!("{name}#{id}={}", content.len()),
+            Block::Media { path, .. } => format!("@{path}"),
+        };
+        let turn = |t: &Turn| {
+            let blocks: Vec<_> = t.blocks.iter().map(block).collect();
+            format!("{:?}: {}", t.role, blocks.join(" "))
+        };
+        request.turns.iter().map(turn).collect()
+    }
+
+    fn turns(turns: Vec<(Role, Vec<Block>)>) -> Request {
+        let turns = turns.into_iter().map(|(role, blocks)| Turn { role, blocks }).collect();
+        Request { turns, ..Request::default() }
+    }
+
+    #[test]
+    fn calls_are_answered_at_once_and_first() {
+        use Role::*;
+        let mut request = turns(vec![
+            (Assistant, vec![call("a", "f"), call("b", "g")]),
+            (Assistant, vec![Block::text("meanwhile")]),
+            (User, vec![Block::text("hurry")]),
+            (User, vec![result("b", "2"), result("x", "orphan"), result("b", "2")]),
+            (Assistant, vec![call("a", "f")]),
+            (User, vec![result("a", "3")]),
+            (Assistant, vec![Block::text(" "), Block::text("so")]),
+        ]);
+        FIT.apply(&mut request);
+        let again = fitting_id("a", 2, 16);
+        assert_eq!(
+            sketch(&request),
+            [
+                "User: \"Begin.\"".to_owned(),
+                "Assistant: \"meanwhile\" f#a{} g#b{}".to_owned(),
+                "User: f#a=1 g#b=1 \"hurry\" \"Result of an earlier tool call: orphan\"".to_owned(),
+                format!("Assistant: f#{again}{{}}"),
+                format!("User: f#{again}=1"),
+                "Assistant: \"so\"".to_owned(),
+                "User: \"Continue.\"".to_owned(),
+            ]
+        );
+        assert_eq!(names(&request.tools), ["f", "g"]);
+    }
+
+    #[test]
+    fn names_and_ids_fit_and_come_back() {
+        let tool =
+            |name: &str| Tool { name: name.into(), description: None, schema: None, cache: None };
+        let mut request = turns(vec![(Role::User, vec![Block::text("hi")])]);
+        request.tools = ["a.b", "a_b", "1st", "a_very_long_name_for_a_tool"].map(tool).into();
+        request.tool_choice = Some(ToolChoice::Named("a.b".into()));
+        let mut undo = FIT.apply(&mut request);
+        let new = names(&request.tools);
+        assert_eq!(new[1..3], ["a_b", "_1st"]);
+        assert!(new[0].starts_with("a_b_") && new.iter().all(|n| FIT.is_name(n)), "{new:?}");
+        assert_eq!(request.tool_choice, Some(ToolChoice::Named(new[0].clone())));
+        for (upstream, own) in new.iter().zip(["a.b", "a_b", "1st", "a_very_long_name_for_a_tool"])
+        {
+            let mut told = vec![];
+            let open =
+                |name: &str| Event::Open(Open::ToolCall { id: "i".into(), name: name.into() });
+            undo.event(open(upstream), &mut told);
+            assert_eq!(told, [open(own)]);
+        }
+        for id in ["call:1", "", "a_very_long_id_for_a_call"] {
+            let new = fitting_id(id, 1, 16);
+            assert!(new.len() <= 16 && new.chars().all(plain), "{new}");
+            assert_eq!(new, fitting_id(id, 1, 16));
+        }
+    }
+
+    #[test]
+    fn an_answer_by_tool_is_text_again() {
+        let table = [
+            (r#"{"type":"object"}"#, r#"{"a":1}"#, r#"{"a":1}"#),
+            (r#"{"type":"array"}"#, r#"{"answer": [1.10]}"#, "[1.10]"),
+        ];
+        for (schema, arguments, expected) in table {
+            let mut request = turns(vec![(Role::User, vec![Block::text("hi")])]);
+            let schema = schema.to_owned();
+            request.format =
+                Format::Schema { name: "n".into(), description: None, schema, is_strict: None };
+            let mut undo = FIT.apply(&mut request);
+            assert_eq!(request.tool_choice, Some(ToolChoice::Named("give_answer".into())));
+            let mut told = vec![];
+            let name = "give_answer".to_owned();
+            for event in [
+                Event::Open(Open::Text),
+                Event::Delta("Here it is:".into()),
+                Event::Close,
+                Event::Open(Open::ToolCall { id: "1".into(), name }),
+                Event::Delta(arguments.into()),
+                Event::Close,
+                Event::Stop(Stop::ToolCalls),
+            ] {
+                undo.event(event, &mut told);
+            }
+            let delta = Event::Delta(expected.into());
+            let expected = [Event::Open(Open::Text), delta, Event::Close, Event::Stop(Stop::End)];
+            assert_eq!(told, expected);
+        }
+    }
+
+    #[test]
+    fn text_without_the_call_is_still_told() {
+        let mut request = turns(vec![(Role::User, vec![Block::text("hi")])]);
+        request.format = Format::Json;
+        let mut undo = FIT.apply(&mut request);
+        let mut told = vec![];
+        let text = [Event::Open(Open::Text), Event::Delta("{}".into()), Event::Close];
+        for event in text.clone().into_iter().chain([Event::Stop(Stop::End)]) {
+            undo.event(event, &mut told);
+        }
+        assert_eq!(told[..3], text);
+        assert_eq!(told[3], Event::Stop(Stop::End));
+    }
+
+    #[test]
+    fn what_others_sealed_is_left_out() {
+        let seal = |s| Block::Reasoning { text: "t".into(), seal: s };
+        let mut request = turns(vec![
+            (Role::User, vec![Block::text("hi")]),
+            (
+                Role::Assistant,
+                vec![seal(None), seal(Some(Seal::Claude("x".into()))), call("a", "f")],
+            ),
+        ]);
+        FIT.apply(&mut request);
+        assert_eq!(sketch(&request)[1], "Assistant: <t> f#a{}");
+    }
+}
