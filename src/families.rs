@@ -3,6 +3,10 @@
 //! The family is told from the model's name (dossier 4.4: recorded deployments carry no executable id), or from `families`
 //! in the configuration. Rules go by family and version, so that next month's model works without a release.
 
+use std::borrow::Cow;
+
+use crate::chat::Request;
+use crate::dialect::UpstreamDialect;
 use crate::envelope::Envelope;
 use crate::error::Error;
 
@@ -19,14 +23,30 @@ pub struct Family {
     pub service: Option<Service>,
 }
 
-/// A family that is served.
+/// How a family is served. In paths, which follow the deployment URL, `{model}` stands for the deployed model's name and
+/// `{version}` for the api-version.
 #[derive(Debug)]
 pub struct Service {
-    /// What follows the deployment URL; `{}` stands for the api-version.
     pub chat_path: &'static str,
-    pub embeddings_path: &'static str,
-    /// Changes what AI Core would refuse; gives the names of the fields it had to drop.
-    pub adapt_chat: fn(&mut Envelope, &str) -> Result<Vec<&'static str>, Error>,
+    /// Where a stream is asked for; most families have one path for both.
+    pub stream_path: &'static str,
+    /// Where a deployment answers that has no `chat_path`.
+    pub other_path: Option<&'static str>,
+    pub embeddings_path: Option<&'static str>,
+    pub grammar: Grammar,
+}
+
+/// What the family's deployments speak.
+#[derive(Debug, Clone, Copy)]
+pub enum Grammar {
+    /// OpenAI's chat completions: a client's bytes go on as they are, but for what `adapt` changes. It gives the names of
+    /// what it had to drop.
+    OpenAi { adapt: fn(&mut Envelope, &str) -> Result<Vec<Cow<'static, str>>, Error> },
+    /// Another one: decoded, made to fit, adapted to the model of this name, encoded.
+    Other {
+        dialect: &'static dyn UpstreamDialect,
+        adapt: fn(&mut Request, &str) -> Result<(), Error>,
+    },
 }
 
 #[rustfmt::skip]
@@ -39,13 +59,18 @@ pub const TABLE: &[Family] = &[
     Family { name: "open",          owner: "open",          prefixes: &["mistralai--", "meta--", "ibm--", "deepseek-ai--", "qwen", "nvidia--", "alephalpha-"], service: None },
     Family { name: "perplexity",    owner: "perplexity",    prefixes: &["sonar"],                                                 service: None },
     Family { name: "cohere",        owner: "cohere",        prefixes: &["cohere--", "cohere-"],                                   service: None },
-    Family { name: "orchestration", owner: "sap",           prefixes: &[],                                                        service: None },
+    Family { name: "orchestration", owner: "sap",           prefixes: &[ORCHESTRATION],                                           service: None },
 ];
 
+/// Says that a model of any vendor is reached by the one orchestration deployment.
+const ORCHESTRATION: &str = "orchestration/";
+
 const AZURE: Service = Service {
-    chat_path: "/chat/completions?api-version={}",
-    embeddings_path: "/embeddings?api-version={}",
-    adapt_chat: adapt_azure_chat,
+    chat_path: "/chat/completions?api-version={version}",
+    stream_path: "/chat/completions?api-version={version}",
+    other_path: None,
+    embeddings_path: Some("/embeddings?api-version={version}"),
+    grammar: Grammar::OpenAi { adapt: adapt_azure_chat },
 };
 
 /// The family that a model's name tells. Left open: a name that tells nothing is taken for an OpenAI model: most own names are
@@ -53,6 +78,11 @@ const AZURE: Service = Service {
 pub fn of_model(name: &str) -> &'static Family {
     let told = TABLE.iter().find(|f| f.prefixes.iter().any(|p| name.starts_with(p)));
     told.unwrap_or(&TABLE[0])
+}
+
+/// The name by which AI Core knows a model: without the prefix that only says that it is reached by orchestration.
+pub fn deployed_name(name: &str) -> &str {
+    name.strip_prefix(ORCHESTRATION).unwrap_or(name)
 }
 
 /// The family of this name.
@@ -69,12 +99,12 @@ pub fn names() -> String {
 ///
 /// Left open by the dossier: whether gpt-5 takes `max_tokens` (one sample of SAP's documentation shows it, every client
 /// renames it): renamed, since both names are never wrong for a reasoning model under the new one.
-fn adapt_azure_chat(body: &mut Envelope, model: &str) -> Result<Vec<&'static str>, Error> {
-    let mut dropped = vec![];
+fn adapt_azure_chat(body: &mut Envelope, model: &str) -> Result<Vec<Cow<'static, str>>, Error> {
+    let mut dropped: Vec<Cow<'static, str>> = vec![];
     let reasoning = Reasoning::of(model);
     if body.raw("max_completion_tokens").is_some_and(|value| value != b"null") {
         // Both are given by some clients; OpenAI refuses that, the newer name is what is meant.
-        dropped.extend(body.remove("max_tokens").then_some("max_tokens"));
+        dropped.extend(body.remove("max_tokens").then_some("max_tokens".into()));
     } else if reasoning.is_on() && body.has("max_tokens") {
         body.remove("max_completion_tokens");
         body.rename("max_tokens", "max_completion_tokens");
@@ -83,11 +113,12 @@ fn adapt_azure_chat(body: &mut Envelope, model: &str) -> Result<Vec<&'static str
     let is_thinking =
         !(reasoning.is_from((5, 1)) && body.raw("reasoning_effort") == Some(b"\"none\""));
     if reasoning.is_on() && is_thinking {
-        dropped.extend(SAMPLING.iter().copied().filter(|key| body.remove(key)));
+        let removed = SAMPLING.iter().filter(|key| body.remove(key));
+        dropped.extend(removed.map(|key| Cow::Borrowed(*key)));
     }
     // Left open: gpt-5.5 refuses tools together with an effort on this path (dossier 5a, one probe).
     if reasoning.is_from((5, 5)) && body.has("tools") && body.remove("reasoning_effort") {
-        dropped.push("reasoning_effort");
+        dropped.push("reasoning_effort".into());
     }
     Ok(dropped)
 }

@@ -60,7 +60,7 @@ pub struct RequestLine {
     pub usage: Option<Usage>,
     pub first_byte: Option<Duration>,
     pub total: Duration,
-    pub dropped: Vec<&'static str>,
+    pub dropped: Vec<std::borrow::Cow<'static, str>>,
     pub error: Option<String>,
 }
 

@@ -36,6 +36,9 @@ pub struct Deployment {
     pub id: String,
     pub subaccount: usize,
     pub chat: Option<Url>,
+    pub stream: Option<Url>,
+    /// See [`Service::other_path`](crate::families::Service).
+    pub other: Option<Url>,
     pub embeddings: Option<Url>,
 }
 
@@ -54,7 +57,7 @@ impl Models {
                     }
                 };
                 let deployments = urls.iter().enumerate().filter_map(|(i, url)| {
-                    deployment(url, index, family, &config.api_version)
+                    deployment(url, index, name, family, &config.api_version)
                         .map_err(|e| faults.push(format!("deployment_models[{name:?}][{i}]: {e}")))
                         .ok()
                 });
@@ -119,6 +122,11 @@ impl Models {
 }
 
 impl Model {
+    /// The name by which AI Core knows it.
+    pub fn deployed_name(&self) -> &str {
+        families::deployed_name(&self.name)
+    }
+
     /// The deployments in the order in which to try them: one after the other has the first place.
     pub fn in_turn(&self) -> impl Iterator<Item = &Deployment> {
         let first = match self.deployments.len() {
@@ -162,17 +170,25 @@ fn family_of(name: &str, config: &Config) -> Result<&'static Family, String> {
 fn deployment(
     url: &str,
     subaccount: usize,
+    name: &str,
     family: &Family,
     api_version: &str,
 ) -> Result<Deployment, String> {
     let base = url.trim_end_matches('/');
-    let at = |path: &str| Url::parse(&format!("{base}{}", path.replace("{}", api_version)));
+    let model = families::deployed_name(name);
+    let at = |path: &str| {
+        let path = path.replace("{version}", api_version).replace("{model}", model);
+        Url::parse(&format!("{base}{path}"))
+    };
+    let service = family.service.as_ref();
     Url::parse(base)?;
     Ok(Deployment {
         id: base.rsplit('/').next().unwrap_or(base).to_owned(),
         subaccount,
-        chat: family.service.as_ref().map(|s| at(s.chat_path)).transpose()?,
-        embeddings: family.service.as_ref().map(|s| at(s.embeddings_path)).transpose()?,
+        chat: service.map(|s| at(s.chat_path)).transpose()?,
+        stream: service.map(|s| at(s.stream_path)).transpose()?,
+        other: service.and_then(|s| s.other_path).map(at).transpose()?,
+        embeddings: service.and_then(|s| s.embeddings_path).map(at).transpose()?,
     })
 }
 

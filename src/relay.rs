@@ -22,7 +22,7 @@ use crate::dialect::openai_chat::{self, PassStream};
 use crate::dialect::{Dialect, Passed, Passing};
 use crate::envelope::Envelope;
 use crate::error::Error;
-use crate::families::Service;
+use crate::families::{Grammar, Service};
 use crate::log::RequestLine;
 use crate::models::{Deployment, Model, Models};
 use crate::routes::{Action, Route, dialect_of, route};
@@ -184,7 +184,8 @@ impl Relay {
         service: &Service,
         body: &mut Envelope,
     ) -> Result<Reply, Error> {
-        let dropped = (service.adapt_chat)(body, &model.name)?;
+        let Grammar::OpenAi { adapt } = service.grammar else { return Err(Error::Internal) };
+        let dropped = adapt(body, model.deployed_name())?;
         exchange.line.borrow_mut().dropped = dropped;
         let is_stream = body.get::<bool>("stream", "true or false")?.unwrap_or(false);
         if !is_stream {
@@ -346,9 +347,10 @@ enum Reply {
 
 impl Call<'_> {
     fn url<'a>(&self, deployment: &'a Deployment) -> Option<&'a Url> {
-        match self.action {
-            Action::Embeddings => deployment.embeddings.as_ref(),
-            _ => deployment.chat.as_ref(),
+        match (self.action, &self.reply) {
+            (Action::Embeddings, _) => deployment.embeddings.as_ref(),
+            (_, Reply::Whole) => deployment.chat.as_ref(),
+            (_, Reply::Stream { .. }) => deployment.stream.as_ref(),
         }
     }
 }
