@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sap_ai_core_llm_proxy::chat::Usage;
-use sap_ai_core_llm_proxy::dialect::Dialect;
 use sap_ai_core_llm_proxy::dialect::openai_chat::{PassStream, pass_reply};
+use sap_ai_core_llm_proxy::dialect::{Dialect, Passing};
 use sap_ai_core_llm_proxy::error::Error;
 use support::{KEY, Proxy, pass};
 

@@ -12,6 +12,7 @@ use proptest::sample::{Index, select};
 use proptest::test_runner::TestRunner;
 use sap_ai_core_llm_proxy::config;
 use sap_ai_core_llm_proxy::dialect::Dialect;
+use sap_ai_core_llm_proxy::dialect::Passing;
 use sap_ai_core_llm_proxy::dialect::openai_chat::{PassStream, pass_reply};
 use sap_ai_core_llm_proxy::envelope::{Envelope, quoted};
 use sap_ai_core_llm_proxy::error::Error;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use sap_ai_core_llm_proxy::config::{self, Limits};
 use sap_ai_core_llm_proxy::demo::{Demo, Options, Seen};
-use sap_ai_core_llm_proxy::dialect::openai_chat::{PassStream, Passed};
+use sap_ai_core_llm_proxy::dialect::{Passed, Passing};
 use sap_ai_core_llm_proxy::error::Error;
 use sap_ai_core_llm_proxy::relay::Relay;
 use sap_ai_core_llm_proxy::server::Server;
@@ -294,7 +294,7 @@ impl Reply {
 /// A stream as the relay passes it: what the client gets before the end or the failure.
 pub fn pass<'a>(
     chunks: impl IntoIterator<Item = &'a [u8]>,
-    stream: &mut PassStream,
+    stream: &mut dyn Passing,
 ) -> (Vec<u8>, Option<Error>) {
     let mut frames = Frames::default();
     let mut out = vec![];
