@@ -3,10 +3,15 @@
 //! The family is told from the model's name (dossier 4.4: recorded deployments carry no executable id), or from `families`
 //! in the configuration. Rules go by family and version, so that next month's model works without a release.
 
+mod messages;
+mod open;
+mod perplexity;
+
 use std::borrow::Cow;
 
 use crate::chat::Request;
 use crate::dialect::UpstreamDialect;
+use crate::dialect::openai_chat::Quirks;
 use crate::envelope::Envelope;
 use crate::error::Error;
 
@@ -41,7 +46,11 @@ pub struct Service {
 pub enum Grammar {
     /// OpenAI's chat completions: a client's bytes go on as they are, but for what `adapt` changes. It gives the names of
     /// what it had to drop.
-    OpenAi { adapt: fn(&mut Envelope, &str) -> Result<Vec<Cow<'static, str>>, Error> },
+    OpenAi {
+        adapt: fn(&mut Envelope, &str) -> Result<Vec<Cow<'static, str>>, Error>,
+        /// What is put right in their replies.
+        quirks: Quirks,
+    },
     /// Another one: decoded, made to fit, adapted to the model of this name, encoded.
     Other {
         dialect: &'static dyn UpstreamDialect,
@@ -56,8 +65,8 @@ pub const TABLE: &[Family] = &[
     Family { name: "gemini",        owner: "google",        prefixes: &["gemini-"],                                               service: None },
     Family { name: "nova",          owner: "amazon",        prefixes: &["amazon--nova"],                                          service: None },
     Family { name: "titan",         owner: "amazon",        prefixes: &["amazon--titan"],                                         service: None },
-    Family { name: "open",          owner: "open",          prefixes: &["mistralai--", "meta--", "ibm--", "deepseek-ai--", "qwen", "nvidia--", "alephalpha-"], service: None },
-    Family { name: "perplexity",    owner: "perplexity",    prefixes: &["sonar"],                                                 service: None },
+    Family { name: "open",          owner: "open",          prefixes: &["mistralai--", "meta--", "ibm--", "deepseek-ai--", "qwen", "nvidia--", "alephalpha-"], service: Some(open::SERVICE) },
+    Family { name: "perplexity",    owner: "perplexity",    prefixes: &["sonar"],                                                 service: Some(perplexity::SERVICE) },
     Family { name: "cohere",        owner: "cohere",        prefixes: &["cohere--", "cohere-"],                                   service: None },
     Family { name: "orchestration", owner: "sap",           prefixes: &[ORCHESTRATION],                                           service: None },
 ];
@@ -70,7 +79,7 @@ const AZURE: Service = Service {
     stream_path: "/chat/completions?api-version={version}",
     other_path: None,
     embeddings_path: Some("/embeddings?api-version={version}"),
-    grammar: Grammar::OpenAi { adapt: adapt_azure_chat },
+    grammar: Grammar::OpenAi { adapt: adapt_azure_chat, quirks: Quirks::None },
 };
 
 /// The family that a model's name tells. Left open: a name that tells nothing is taken for an OpenAI model: most own names are

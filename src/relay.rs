@@ -18,7 +18,7 @@ use crate::aicore::{AiCore, HeaderText, Request, Response, Settings, Url, Watch}
 use crate::auth::Auth;
 use crate::config::{Config, Limits};
 use crate::credentials::Credentials;
-use crate::dialect::openai_chat::{self, PassStream};
+use crate::dialect::openai_chat::{self, PassStream, Quirks};
 use crate::dialect::{Dialect, Passed, Passing};
 use crate::envelope::Envelope;
 use crate::error::Error;
@@ -172,7 +172,12 @@ impl Relay {
             Action::Embeddings => Reply::Whole,
             _ => self.prepare_chat(exchange, model, service, &mut body)?,
         };
-        let call = Call { model: name, bytes: &body.to_bytes(), action: route.action, reply };
+        let quirks = match service.grammar {
+            Grammar::OpenAi { quirks, .. } => quirks,
+            Grammar::Other { .. } => Quirks::None,
+        };
+        let call =
+            Call { model: name, bytes: &body.to_bytes(), action: route.action, reply, quirks };
         self.try_deployments(exchange, model, &call)
     }
 
@@ -184,7 +189,9 @@ impl Relay {
         service: &Service,
         body: &mut Envelope,
     ) -> Result<Reply, Error> {
-        let Grammar::OpenAi { adapt } = service.grammar else { return Err(Error::Internal) };
+        let Grammar::OpenAi { adapt, quirks } = service.grammar else {
+            return Err(Error::Internal);
+        };
         let dropped = adapt(body, model.deployed_name())?;
         exchange.line.borrow_mut().dropped = dropped;
         let is_stream = body.get::<bool>("stream", "true or false")?.unwrap_or(false);
@@ -193,7 +200,7 @@ impl Relay {
         }
         exchange.line.borrow_mut().is_stream = true;
         exchange.keep_alive.set(Some(Duration::from_millis(self.limits.keep_alive_ms)));
-        Ok(Reply::Stream { wants_usage: ask_for_usage(body)? })
+        Ok(Reply::Stream { wants_usage: ask_for_usage(body, quirks)? })
     }
 
     /// One after the other, until one answers or the client has seen a part of an answer.
@@ -227,12 +234,12 @@ impl Relay {
         match call.reply {
             Reply::Whole => {
                 let body = response.read_all(self.limits.reply_bytes_max)?;
-                let (body, usage) = openai_chat::pass_reply(body, &call.model)?;
+                let (body, usage) = openai_chat::pass_reply(body, &call.model, call.quirks)?;
                 exchange.line.borrow_mut().usage = usage;
                 exchange.answer_json(200, body)
             }
             Reply::Stream { wants_usage } => {
-                let mut stream = PassStream::new(&call.model, wants_usage);
+                let mut stream = PassStream::new(&call.model, wants_usage, call.quirks);
                 let result = exchange.pass_stream(response, &mut stream);
                 exchange.line.borrow_mut().usage = stream.usage();
                 result
@@ -338,6 +345,7 @@ struct Call<'a> {
     bytes: &'a [u8],
     action: Action,
     reply: Reply,
+    quirks: Quirks,
 }
 
 enum Reply {
@@ -601,18 +609,24 @@ fn served(model: &Model) -> Result<&'static Service, Error> {
 }
 
 /// Asks AI Core for the usage of a stream, for the log. Whether the client had asked for it.
-fn ask_for_usage(body: &mut Envelope) -> Result<bool, Error> {
+fn ask_for_usage(body: &mut Envelope, quirks: Quirks) -> Result<bool, Error> {
     #[derive(Deserialize)]
     struct StreamOptions {
         include_usage: Option<bool>,
     }
     let raw = body.raw("stream_options").filter(|raw| *raw != b"null").map(<[u8]>::to_vec);
     let Some(raw) = raw else {
-        body.set("stream_options", r#"{"include_usage":true}"#);
+        if quirks.has_usage_option() {
+            body.set("stream_options", r#"{"include_usage":true}"#);
+        }
         return Ok(false);
     };
     let options = body.get::<StreamOptions>("stream_options", "an object with `include_usage`")?;
     let wants_usage = options.and_then(|o| o.include_usage).unwrap_or(false);
+    if !quirks.has_usage_option() {
+        body.remove("stream_options");
+        return Ok(wants_usage);
+    }
     if !wants_usage {
         let mut options = Envelope::parse(raw)?;
         options.set("include_usage", "true");
