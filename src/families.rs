@@ -5,6 +5,7 @@
 
 mod messages;
 mod open;
+mod orchestration;
 mod perplexity;
 
 use std::borrow::Cow;
@@ -41,13 +42,15 @@ pub struct Service {
     pub grammar: Grammar,
 }
 
+/// The names of what AI Core will not see.
+pub type Dropped = Vec<Cow<'static, str>>;
+
 /// What the family's deployments speak.
 #[derive(Debug, Clone, Copy)]
 pub enum Grammar {
-    /// OpenAI's chat completions: a client's bytes go on as they are, but for what `adapt` changes. It gives the names of
-    /// what it had to drop.
+    /// OpenAI's chat completions: a client's bytes go on as they are, but for what `adapt` changes.
     OpenAi {
-        adapt: fn(&mut Envelope, &str) -> Result<Vec<Cow<'static, str>>, Error>,
+        adapt: fn(&mut Envelope, &str) -> Result<Dropped, Error>,
         /// What is put right in their replies.
         quirks: Quirks,
     },
@@ -68,7 +71,7 @@ pub const TABLE: &[Family] = &[
     Family { name: "open",          owner: "open",          prefixes: &["mistralai--", "meta--", "ibm--", "deepseek-ai--", "qwen", "nvidia--", "alephalpha-"], service: Some(open::SERVICE) },
     Family { name: "perplexity",    owner: "perplexity",    prefixes: &["sonar"],                                                 service: Some(perplexity::SERVICE) },
     Family { name: "cohere",        owner: "cohere",        prefixes: &["cohere--", "cohere-"],                                   service: None },
-    Family { name: "orchestration", owner: "sap",           prefixes: &[ORCHESTRATION],                                           service: None },
+    Family { name: "orchestration", owner: "sap",           prefixes: &[ORCHESTRATION],                                           service: Some(orchestration::SERVICE) },
 ];
 
 /// Says that a model of any vendor is reached by the one orchestration deployment.
@@ -108,8 +111,8 @@ pub fn names() -> String {
 ///
 /// Left open by the dossier: whether gpt-5 takes `max_tokens` (one sample of SAP's documentation shows it, every client
 /// renames it): renamed, since both names are never wrong for a reasoning model under the new one.
-fn adapt_azure_chat(body: &mut Envelope, model: &str) -> Result<Vec<Cow<'static, str>>, Error> {
-    let mut dropped: Vec<Cow<'static, str>> = vec![];
+fn adapt_azure_chat(body: &mut Envelope, model: &str) -> Result<Dropped, Error> {
+    let mut dropped: Dropped = vec![];
     let reasoning = Reasoning::of(model);
     if body.raw("max_completion_tokens").is_some_and(|value| value != b"null") {
         // Both are given by some clients; OpenAI refuses that, the newer name is what is meant.

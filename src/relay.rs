@@ -618,6 +618,8 @@ fn ask_for_usage(body: &mut Envelope, quirks: Quirks) -> Result<bool, Error> {
     let Some(raw) = raw else {
         if quirks.has_usage_option() {
             body.set("stream_options", r#"{"include_usage":true}"#);
+        } else {
+            body.remove("stream_options");
         }
         return Ok(false);
     };

@@ -1,12 +1,15 @@
 //! OpenAI's chat completions: errors, the list of models, and both halves of the grammar.
 
 mod mend;
+mod orchestration;
 mod pass;
+pub mod upstream;
 
 use serde::Deserialize;
 use serde_json::json;
 
 pub use mend::Quirks;
+pub use orchestration::Orchestration;
 pub use pass::{PassStream, pass_reply};
 
 use crate::chat::Usage;

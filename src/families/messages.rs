@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use memchr::memmem::find;
 
+use super::Dropped;
 use crate::envelope::{Envelope, quoted};
 use crate::error::Error;
 
@@ -21,11 +22,7 @@ pub fn is_given(body: &Envelope, key: &str) -> bool {
 }
 
 /// Takes these out, and names those that said something.
-pub fn drop_fields(
-    body: &mut Envelope,
-    keys: &[&'static str],
-    dropped: &mut Vec<Cow<'static, str>>,
-) {
+pub fn drop_fields(body: &mut Envelope, keys: &[&'static str], dropped: &mut Dropped) {
     for key in keys {
         let says = is_given(body, key) && body.raw(key) != Some(b"false");
         body.remove(key);
@@ -60,7 +57,7 @@ pub fn mention(body: &Envelope, json: &[u8]) -> bool {
 }
 
 /// Marks for a cache, which only Claude has.
-pub fn drop_cache_control(body: &mut Envelope, dropped: &mut Vec<Cow<'static, str>>) {
+pub fn drop_cache_control(body: &mut Envelope, dropped: &mut Dropped) {
     const KEY: &str = "cache_control";
     let mark = |raw: &[u8]| find(raw, b"\"cache_control\"").is_some();
     let mut found = false;

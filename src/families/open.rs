@@ -1,13 +1,10 @@
 //! Open models, which AI Core hosts with vLLM (dossier 5d): Mistral, Llama, Qwen, DeepSeek, Granite. The grammar is OpenAI's.
 
-use std::borrow::Cow;
-
-use super::{Grammar, Service, messages};
+use super::{Dropped, Grammar, Service, messages};
 use crate::dialect::openai_chat::Quirks;
 use crate::envelope::{Envelope, quoted};
 use crate::error::Error;
 
-/// Left open by the dossier: where NVIDIA's embeddings are served is another row's business.
 pub const SERVICE: Service = Service {
     chat_path: "/chat/completions",
     stream_path: "/chat/completions",
@@ -35,7 +32,7 @@ const UNKNOWN: &[&str] = &[
 /// Parts of the names of models that reason as much as they are told to.
 const REASONING: &[&str] = &["gpt-oss", "deepseek", "qwen3", "magistral"];
 
-fn adapt(body: &mut Envelope, model: &str) -> Result<Vec<Cow<'static, str>>, Error> {
+fn adapt(body: &mut Envelope, model: &str) -> Result<Dropped, Error> {
     messages::refuse_speech(body)?;
     messages::refuse_functions(body)?;
     let mut dropped = vec![];
@@ -45,7 +42,7 @@ fn adapt(body: &mut Envelope, model: &str) -> Result<Vec<Cow<'static, str>>, Err
     }
     messages::drop_fields(body, UNKNOWN, &mut dropped);
     // Left open by the dossier: of the others, some refuse it and none reads it.
-    if !REASONING.iter().any(|part| model.contains(part)) {
+    if !reasons(model) {
         messages::drop_fields(body, &["reasoning_effort"], &mut dropped);
     }
     messages::drop_cache_control(body, &mut dropped);
@@ -53,10 +50,19 @@ fn adapt(body: &mut Envelope, model: &str) -> Result<Vec<Cow<'static, str>>, Err
     if messages::mention(body, br#""developer""#) {
         body.edit_each("messages", messages::developer_to_system);
     }
-    if model.starts_with("mistralai--") && messages::mention(body, br#""tool_call_id""#) {
+    if is_mistral(model) && messages::mention(body, br#""tool_call_id""#) {
         adapt_to_mistral(body);
     }
     Ok(dropped)
+}
+
+/// Whether it can be told how much to reason.
+pub fn reasons(model: &str) -> bool {
+    REASONING.iter().any(|part| model.contains(part))
+}
+
+pub fn is_mistral(model: &str) -> bool {
+    model.starts_with("mistralai--")
 }
 
 /// Mistral refuses ids of calls that are not nine letters and digits, and a person who speaks right after a tool.

@@ -1,13 +1,11 @@
 //! Perplexity's Sonar (dossier 5d): OpenAI's grammar without tools, for conversations in which the person and the model
 //! strictly take turns.
 
-use std::borrow::Cow;
-
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::messages::{self, message, refused, role};
-use super::{Grammar, Service};
+use super::{Dropped, Grammar, Service};
 use crate::dialect::openai_chat::Quirks;
 use crate::envelope::{Envelope, quoted};
 use crate::error::Error;
@@ -49,7 +47,7 @@ const UNKNOWN: &[&str] = &[
 /// Parts of the names of models that reason as much as they are told to.
 const REASONING: &[&str] = &["reasoning", "deep-research"];
 
-fn adapt(body: &mut Envelope, model: &str) -> Result<Vec<Cow<'static, str>>, Error> {
+fn adapt(body: &mut Envelope, model: &str) -> Result<Dropped, Error> {
     messages::refuse_speech(body)?;
     refuse_what_matters(body)?;
     let mut dropped = vec![];
