@@ -16,9 +16,9 @@
 //! |---|---|
 //! | 4 · sockets towards clients, commands | [`cli`] [`certificate`] [`gate`] [`server`] [`ask`] |
 //! | 3 · the story | [`relay`] [`local`] |
-//! | 2 · who, where, what | [`routes`] [`families`] [`auth`] [`models`] [`config`] [`credentials`] [`aicore`] [`demo`] |
+//! | 2 · who, where, what | [`routes`] [`families`] [`auth`] [`models`] [`config`] [`credentials`] [`aicore`] [`vault`] [`convert`] [`demo`] |
 //! | 1 · wire grammars, pure | [`dialect`] [`upstream_error`] |
-//! | 0 · words everyone uses | [`chat`] [`envelope`] [`sse`] [`error`] [`log`] |
+//! | 0 · words everyone uses | [`chat`] [`envelope`] [`sse`] [`media`] [`error`] [`log`] |
 //!
 //! # Invariants
 //!
@@ -68,9 +68,11 @@ pub mod routes;
 pub mod aicore;
 pub mod auth;
 pub mod config;
+pub mod convert;
 pub mod credentials;
 pub mod families;
 pub mod models;
+pub mod vault;
 
 pub mod dialect;
 pub mod upstream_error;
@@ -79,6 +81,7 @@ pub mod chat;
 pub mod envelope;
 pub mod error;
 pub mod log;
+pub mod media;
 pub mod sse;
 
 pub mod ask;

@@ -179,7 +179,7 @@ impl Fit {
 }
 
 /// What was changed in a request and has to be changed back in its reply.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Undo {
     /// The upstream's name → the client's.
     names: HashMap<String, String>,
@@ -187,7 +187,7 @@ pub struct Undo {
 }
 
 /// A reply that comes as the arguments of a call.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Answer {
     tool: String,
     /// The answer is the one property of the arguments.
