@@ -18,7 +18,7 @@
 //! | 3 · the story | [`relay`] [`local`] |
 //! | 2 · who, where, what | [`routes`] [`families`] [`auth`] [`models`] [`config`] [`credentials`] [`aicore`] [`demo`] |
 //! | 1 · wire grammars, pure | [`dialect`] [`upstream_error`] |
-//! | 0 · words everyone uses | [`chat`] [`envelope`] [`sse`] [`error`] [`log`] |
+//! | 0 · words everyone uses | [`chat`] [`envelope`] [`sse`] [`media`] [`error`] [`log`] |
 //!
 //! # Invariants
 //!
@@ -79,6 +79,7 @@ pub mod chat;
 pub mod envelope;
 pub mod error;
 pub mod log;
+pub mod media;
 pub mod sse;
 
 pub mod ask;
