@@ -33,15 +33,20 @@ pub struct Service {
     /// Where a deployment answers that has no `chat_path`.
     pub other_path: Option<&'static str>,
     pub embeddings_path: Option<&'static str>,
+    /// Adds the cache points without which nothing is cached.
+    pub cache_points: Option<fn(&mut Request)>,
     pub grammar: Grammar,
 }
+
+/// JSON paths of what a request lost.
+pub type Dropped = Vec<Cow<'static, str>>;
 
 /// What the family's deployments speak.
 #[derive(Debug, Clone, Copy)]
 pub enum Grammar {
     /// OpenAI's chat completions: a client's bytes go on as they are, but for what `adapt` changes. It gives the names of
     /// what it had to drop.
-    OpenAi { adapt: fn(&mut Envelope, &str) -> Result<Vec<Cow<'static, str>>, Error> },
+    OpenAi { adapt: fn(&mut Envelope, &str) -> Result<Dropped, Error> },
     /// Another one: decoded, made to fit, adapted to the model of this name, encoded.
     Other {
         dialect: &'static dyn UpstreamDialect,
@@ -70,6 +75,7 @@ const AZURE: Service = Service {
     stream_path: "/chat/completions?api-version={version}",
     other_path: None,
     embeddings_path: Some("/embeddings?api-version={version}"),
+    cache_points: None,
     grammar: Grammar::OpenAi { adapt: adapt_azure_chat },
 };
 
@@ -99,8 +105,8 @@ pub fn names() -> String {
 ///
 /// Left open by the dossier: whether gpt-5 takes `max_tokens` (one sample of SAP's documentation shows it, every client
 /// renames it): renamed, since both names are never wrong for a reasoning model under the new one.
-fn adapt_azure_chat(body: &mut Envelope, model: &str) -> Result<Vec<Cow<'static, str>>, Error> {
-    let mut dropped: Vec<Cow<'static, str>> = vec![];
+fn adapt_azure_chat(body: &mut Envelope, model: &str) -> Result<Dropped, Error> {
+    let mut dropped: Dropped = vec![];
     let reasoning = Reasoning::of(model);
     if body.raw("max_completion_tokens").is_some_and(|value| value != b"null") {
         // Both are given by some clients; OpenAI refuses that, the newer name is what is meant.

@@ -32,6 +32,11 @@ pub fn sniff_base64(text: &str) -> Option<&'static str> {
     sniff(&GeneralPurpose::new(&STANDARD, lenient).decode(first).ok()?)
 }
 
+/// A file in base64.
+pub fn base64(bytes: &[u8]) -> String {
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
 /// Media type and base64 of a `data:` URL. The type is in lower case and without parameters, what is called `image/jpg` by
 /// its right name; the base64 is as it was written. `None`: no `data:` URL, or one that is not base64.
 pub fn data_url(url: &str) -> Option<(String, &str)> {

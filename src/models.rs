@@ -2,7 +2,7 @@
 //!
 //! Found in this order: the name as configured, an alias, the name with or without `anthropic--`. Never another model.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::aicore::Url;
 use crate::config::Config;
@@ -40,6 +40,8 @@ pub struct Deployment {
     /// See [`Service::other_path`](crate::families::Service).
     pub other: Option<Url>,
     pub embeddings: Option<Url>,
+    /// It has no `chat`, but `other`.
+    pub is_other: AtomicBool,
 }
 
 impl Models {
@@ -189,6 +191,7 @@ fn deployment(
         stream: service.map(|s| at(s.stream_path)).transpose()?,
         other: service.and_then(|s| s.other_path).map(at).transpose()?,
         embeddings: service.and_then(|s| s.embeddings_path).map(at).transpose()?,
+        is_other: AtomicBool::new(false),
     })
 }
 

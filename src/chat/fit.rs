@@ -390,7 +390,7 @@ fn paired(mut turns: Vec<Turn>, fit: &Fit) -> Vec<Turn> {
     for i in 0..turns.len() {
         let mut turn = std::mem::replace(&mut turns[i], Turn { role: Role::User, blocks: vec![] });
         if turn.role == Role::User {
-            turn.blocks.iter_mut().for_each(|b| to_text_if_result(b));
+            turn.blocks.iter_mut().for_each(to_text_if_result);
             push(&mut paired, turn);
             continue;
         }
