@@ -27,6 +27,7 @@
 //! - After an error frame nothing that looks like a clean end follows: no `[DONE]`, no last chunk.
 //! - tiny_http never sees a socket of the network; nothing is written towards it but policed heads.
 //! - No key, secret, access token, header or prompt is in any log at any level.
+//! - A client's URL is fetched from judged addresses of the public internet only, or from where the configuration says.
 //! - A limit on everything, named with its unit. No lock is held over I/O, but the one that orders heads towards tiny_http.
 //! - Each external crate has one home: swapping it touches one module. [`demo`] is a program of its own and has its own.
 //!

@@ -94,17 +94,31 @@ fn odd_spellings_are_not_even_looked_up() {
 }
 
 #[test]
-fn a_name_is_looked_up_once_and_no_other_address_is_connected_to() {
-    // Public for the judge, and what the system's resolver would say of it does not count.
-    let (look_up, asked) = knowing(&[("localhost", &["192.0.2.1"])]);
-    let fetcher = Fetcher::with(
-        &FetchSettings { time_max: Duration::from_millis(200), ..settings(&["localhost:1"]) },
-        None,
-        look_up,
-    );
-    let said = why(fetcher.unwrap().fetch("http://localhost:1/", PATH, 1000, None));
-    assert!(said.starts_with("not fetched: it"), "{said}");
-    assert_eq!(*asked.lock().unwrap(), ["localhost"]);
+fn a_name_is_looked_up_once_and_what_was_judged_is_connected_to() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let asked = head(&mut stream);
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n%PDF-1.7").unwrap();
+        asked
+    });
+    // No other resolver knows this name; ours would lead elsewhere the second time.
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let look_up: LookUp = Arc::new(move |_, port| {
+        let ip: IpAddr = match count.fetch_add(1, Ordering::SeqCst) {
+            0 => [127, 0, 0, 1].into(),
+            _ => [127, 0, 0, 2].into(),
+        };
+        Ok(vec![SocketAddr::new(ip, port)])
+    });
+    let host = format!("images.invalid:{port}");
+    let fetcher = Fetcher::with(&settings(&[&host]), None, look_up).unwrap();
+    let fetched = fetcher.fetch(&format!("http://{host}/"), PATH, 1000, None).unwrap();
+    assert_eq!(fetched.media_type, "application/pdf");
+    assert!(server.join().unwrap().contains(&format!("\r\nhost: {host}\r\n")));
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
 }
 
 #[test]
