@@ -47,6 +47,7 @@ mod deployments;
 mod fault;
 mod http;
 mod schema;
+mod story;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
