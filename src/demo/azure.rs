@@ -11,8 +11,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use super::story::{Choice, End, Format, Prompt, Story, Tool, ToolCall, thirds, tokens, vector};
-use super::{Answer, Call, Deployment, ai_api_error, pairs, value};
+use super::story::{
+    Choice, End, Format, Prompt, Story, Tool, ToolCall, thirds, tokens, vector, woven,
+};
+use super::{Answer, Call, Deployment, Fault, ai_api_error, pairs, value};
 use check::{present, refusal};
 
 pub(super) fn serve(call: &Call<'_>) -> Result<Answer, Answer> {
@@ -26,6 +28,12 @@ pub(super) fn serve(call: &Call<'_>) -> Result<Answer, Answer> {
             Err(ai_api_error(404, "01020404", "No such path in this deployment", &target))
         }
     }
+}
+
+/// What a stream says of a rate limit.
+pub(super) fn error_frame(_: &Call<'_>) -> String {
+    let error = json!({"code": "429", "message": "exceeded token rate limit (demo)"});
+    json!({ "error": error }).to_string()
 }
 
 /// `2024-10-21` or `2025-04-01-preview`.
@@ -51,11 +59,12 @@ fn chat(call: &Call<'_>) -> Result<Answer, Answer> {
 }
 
 /// An answer before it is written either way.
-struct Completion {
+struct Completion<'a> {
     id: String,
     created: u64,
     model: &'static str,
     choices: Vec<Story>,
+    fault: &'a Fault,
     /// What the ids of calls begin with.
     call_id: String,
     usage: Value,
@@ -63,8 +72,12 @@ struct Completion {
     logprobs: Option<usize>,
 }
 
-impl Completion {
-    fn new(call: &Call<'_>, request: &Map<String, Value>, prompt_tokens: usize) -> Completion {
+impl Completion<'_> {
+    fn new<'a>(
+        call: &'a Call<'_>,
+        request: &Map<String, Value>,
+        prompt_tokens: usize,
+    ) -> Completion<'a> {
         let most = ["max_completion_tokens", "max_tokens"]
             .into_iter()
             .find_map(|key| present(request, key)?.as_u64())
@@ -81,6 +94,7 @@ impl Completion {
             created: now(),
             model: call.deployment.answers_as,
             choices,
+            fault: call.fault,
             call_id: format!("call_Demo{:018}", call.number),
             usage: usage(prompt_tokens, spoken + thinking, thinking),
             logprobs: logprobs.then_some(top),
@@ -102,7 +116,7 @@ impl Completion {
             }
             json!({
                 "content_filter_results": if choice.calls.is_empty() { safe() } else { json!({}) },
-                "finish_reason": finish(choice),
+                "finish_reason": self.finish(choice),
                 "index": index,
                 "logprobs": self.logprobs(choice.pieces.iter()),
                 "message": message,
@@ -157,21 +171,36 @@ impl Completion {
             let logprobs = self.logprobs(std::iter::once(piece));
             frame(safe(), json!({ "content": piece }), Value::Null, logprobs);
         }
-        for (n, call) in choice.calls.iter().enumerate() {
-            let mut open = json!({"tool_calls": [self.opened(n, call)]});
-            if n == 0 {
-                open["content"] = Value::Null;
-                open["refusal"] = Value::Null;
-                open["role"] = json!("assistant");
-            }
-            frame(json!({}), open, Value::Null, Value::Null);
-            for piece in thirds(&call.arguments) {
-                let delta = json!({"function": {"arguments": piece}, "index": n});
-                frame(json!({}), json!({ "tool_calls": [delta] }), Value::Null, Value::Null);
-            }
+        let calls = choice.calls.iter().enumerate();
+        let calls = calls.map(|(n, call)| self.call_deltas(n, call)).collect();
+        for delta in woven(calls, self.fault.interleave) {
+            frame(json!({}), delta, Value::Null, Value::Null);
         }
-        frame(json!({}), json!({}), json!(finish(choice)), Value::Null);
+        frame(json!({}), json!({}), json!(self.finish(choice)), Value::Null);
         frames
+    }
+
+    fn call_deltas(&self, n: usize, call: &ToolCall) -> Vec<Value> {
+        let mut open = json!({"tool_calls": [self.opened(n, call)]});
+        if n == 0 {
+            open["content"] = Value::Null;
+            open["refusal"] = Value::Null;
+            open["role"] = json!("assistant");
+        }
+        let mut deltas = vec![open];
+        deltas.extend(thirds(&call.arguments).iter().map(|piece| {
+            let delta = json!({"function": {"arguments": piece}, "index": n});
+            json!({ "tool_calls": [delta] })
+        }));
+        deltas
+    }
+
+    fn finish(&self, story: &Story) -> &str {
+        self.fault.stop_reason.as_deref().unwrap_or(match story.end {
+            End::Said | End::Stopped(_) => "stop",
+            End::Calls => "tool_calls",
+            End::Full => "length",
+        })
     }
 
     fn frame(&self, choices: Value, usage: &Value) -> String {
@@ -216,14 +245,6 @@ impl Completion {
             chosen
         });
         json!({"content": content.collect::<Vec<_>>(), "refusal": null})
-    }
-}
-
-fn finish(story: &Story) -> &'static str {
-    match story.end {
-        End::Said | End::Stopped(_) => "stop",
-        End::Calls => "tool_calls",
-        End::Full => "length",
     }
 }
 

@@ -223,6 +223,19 @@ pub(super) fn thirds(text: &str) -> Vec<String> {
     chars.chunks(chars.len().div_ceil(3).max(1)).map(|c| c.iter().collect()).collect()
 }
 
+/// One list after the other, or an item of each by turns.
+pub(super) fn woven<T>(lists: Vec<Vec<T>>, by_turns: bool) -> Vec<T> {
+    if !by_turns {
+        return lists.into_iter().flatten().collect();
+    }
+    let mut rests = lists.into_iter().map(Vec::into_iter).collect::<Vec<_>>();
+    let mut woven = Vec::new();
+    while rests.iter().any(|rest| rest.len() > 0) {
+        woven.extend(rests.iter_mut().filter_map(Iterator::next));
+    }
+    woven
+}
+
 pub(super) fn tokens(bytes: usize) -> usize {
     bytes.div_ceil(BYTES_PER_TOKEN)
 }
