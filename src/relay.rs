@@ -28,11 +28,12 @@ use crate::dialect::{Dialect, Passed, Passing, Target, UpstreamDialect};
 use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::families::{Grammar, Service};
+use crate::healing::{CURES_MAX, Cure};
 use crate::log::RequestLine;
 use crate::models::{Deployment, Model, Models};
 use crate::routes::{Action, Route, dialect_of, route};
 use crate::vault::{Bounds, Vault};
-use crate::{local, media, sse, upstream_error};
+use crate::{healing, local, media, sse, upstream_error};
 
 /// What is read of an error answer.
 const ERROR_BYTES_MAX: usize = 256 * 1024;
@@ -236,7 +237,7 @@ impl Relay {
         let asked = openai_chat::decode(body)?;
         let (mut request, is_stream) = (asked.request, asked.is_stream);
         if !dialect.takes_urls() {
-            self.fetch_media(exchange, &mut request)?;
+            self.fetch_media(exchange, &mut request, body.to_bytes().len())?;
         }
         self.vault.restore(&mut request, Instant::now());
         let head = local::reply_head(name);
@@ -265,8 +266,9 @@ impl Relay {
         &self,
         exchange: &Rc<Exchange>,
         request: &mut chat::Request,
+        body_bytes: usize,
     ) -> Result<(), Error> {
-        let mut room = self.limits.body_bytes_max;
+        let mut room = self.limits.body_bytes_max.saturating_sub(body_bytes) / 4 * 3;
         let mut count = 0;
         request.each_url(|url, path| {
             count += 1;
@@ -343,6 +345,9 @@ impl Relay {
         let mut url = call.url(deployment).ok_or(Error::Internal)?;
         let subaccount = self.subaccounts.get(deployment.subaccount).ok_or(Error::Internal)?;
         let accept = if call.is_stream { &self.event_stream } else { &self.json };
+        let (mut body, removed) = deployment.remembered.apply(&call.bytes);
+        exchange.note_dropped(removed);
+        let mut cures: Vec<Cure> = vec![];
         let mut has_renewed = false;
         loop {
             let token = subaccount.credentials.access_token(&self.aicore)?;
@@ -353,25 +358,31 @@ impl Relay {
                 ("accept", accept),
             ];
             headers.extend(subaccount.tenant.as_ref().map(|tenant| ("ai-tenant-id", tenant)));
-            let request =
-                Request { url, headers: &headers, body: Some(&call.bytes), silence_max: None };
+            let request = Request { url, headers: &headers, body: Some(&body), silence_max: None };
             exchange.line.borrow_mut().upstream_id = None;
             let mut response = self.aicore.send(&request, Some(exchange.clone()))?;
             let upstream_id = response.header("x-request-id").map(str::to_owned);
             exchange.line.borrow_mut().upstream_id = upstream_id;
             if (200..300).contains(&response.status) {
+                exchange.note_dropped(cures.iter().map(Cure::to_string).collect());
+                cures.into_iter().for_each(|cure| deployment.remember(cure));
                 return Ok(response);
             }
             let error = error_of(&mut response);
-            if let (404, Some(other)) = (response.status, &deployment.other)
-                && !deployment.is_other.swap(true, Ordering::Relaxed)
-            {
-                url = other;
-                continue;
-            }
-            match (response.status, has_renewed) {
-                (401 | 403, false) if subaccount.credentials.discard(&token) => has_renewed = true,
-                _ => return Err(error),
+            match response.status {
+                401 | 403 if !has_renewed && subaccount.credentials.discard(&token) => {
+                    has_renewed = true;
+                }
+                404 if deployment.turn_to_other() => {
+                    url = deployment.other.as_ref().ok_or(Error::Internal)?;
+                }
+                _ => match healed(&error, &body, &cures) {
+                    Some((cure, better)) => {
+                        body = better.into();
+                        cures.push(cure);
+                    }
+                    None => return Err(error),
+                },
             }
         }
     }
@@ -523,6 +534,10 @@ impl Exchange {
         let mut line = self.line.borrow_mut();
         line.tries += 1;
         line.deployment.clone_from(&deployment.id);
+    }
+
+    fn note_dropped(&self, paths: Vec<String>) {
+        self.line.borrow_mut().dropped.extend(paths.into_iter().map(Cow::Owned));
     }
 
     fn answer_json(&self, status: u16, body: impl Into<Vec<u8>>) -> Result<(), Error> {
@@ -721,6 +736,14 @@ fn ask_for_usage(body: &mut Envelope) -> Result<bool, Error> {
         body.set("stream_options", String::from_utf8_lossy(&options.to_bytes()));
     }
     Ok(wants_usage)
+}
+
+/// What an error asks for, where it can be had and has not been tried.
+fn healed(error: &Error, body: &[u8], cures: &[Cure]) -> Option<(Cure, Vec<u8>)> {
+    let cure = healing::cure(error)?;
+    let is_new = cures.len() < CURES_MAX && !cures.contains(&cure);
+    let better = is_new.then(|| cure.apply(body)).flatten()?;
+    Some((cure, better))
 }
 
 fn error_of(response: &mut Response) -> Error {
