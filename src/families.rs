@@ -3,10 +3,12 @@
 //! The family is told from the model's name (dossier 4.4: recorded deployments carry no executable id), or from `families`
 //! in the configuration. Rules go by family and version, so that next month's model works without a release.
 
+mod claude;
+
 use std::borrow::Cow;
 
 use crate::chat::Request;
-use crate::dialect::UpstreamDialect;
+use crate::dialect::{UpstreamDialect, anthropic};
 use crate::envelope::Envelope;
 use crate::error::Error;
 
@@ -34,6 +36,9 @@ pub struct Service {
     pub other_path: Option<&'static str>,
     pub embeddings_path: Option<&'static str>,
     pub grammar: Grammar,
+    /// Marks what should be cached in requests that mark nothing, before they are adapted. `None` where the vendor caches
+    /// unasked, or not at all.
+    pub cache_points: Option<fn(&mut Request)>,
 }
 
 /// What the family's deployments speak.
@@ -52,7 +57,7 @@ pub enum Grammar {
 #[rustfmt::skip]
 pub const TABLE: &[Family] = &[
     Family { name: "openai",        owner: "openai",        prefixes: &["gpt-", "chatgpt-", "o1", "o3", "o4", "text-embedding-"], service: Some(AZURE) },
-    Family { name: "claude",        owner: "anthropic",     prefixes: &["anthropic--", "claude-"],                                service: None },
+    Family { name: "claude",        owner: "anthropic",     prefixes: &["anthropic--", "claude-"],                                service: Some(CLAUDE) },
     Family { name: "gemini",        owner: "google",        prefixes: &["gemini-"],                                               service: None },
     Family { name: "nova",          owner: "amazon",        prefixes: &["amazon--nova"],                                          service: None },
     Family { name: "titan",         owner: "amazon",        prefixes: &["amazon--titan"],                                         service: None },
@@ -71,6 +76,17 @@ const AZURE: Service = Service {
     other_path: None,
     embeddings_path: Some("/embeddings?api-version={version}"),
     grammar: Grammar::OpenAi { adapt: adapt_azure_chat },
+    cache_points: None,
+};
+
+/// Left open: 3.7 is documented for `/converse` only; `/invoke` is tried all the same (dossier 5b.1).
+const CLAUDE: Service = Service {
+    chat_path: "/invoke",
+    stream_path: "/invoke-with-response-stream",
+    other_path: None,
+    embeddings_path: None,
+    grammar: Grammar::Other { dialect: &anthropic::Invoke, adapt: claude::adapt },
+    cache_points: Some(claude::add_cache_points),
 };
 
 /// The family that a model's name tells. Left open: a name that tells nothing is taken for an OpenAI model: most own names are
