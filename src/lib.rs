@@ -16,7 +16,7 @@
 //! |---|---|
 //! | 4 · sockets towards clients, commands | [`cli`] [`certificate`] [`gate`] [`server`] [`ask`] |
 //! | 3 · the story | [`relay`] [`local`] |
-//! | 2 · who, where, what | [`routes`] [`families`] [`auth`] [`models`] [`config`] [`credentials`] [`aicore`] [`vault`] [`convert`] [`healing`] [`demo`] |
+//! | 2 · who, where, what | [`routes`] [`families`] [`auth`] [`models`] [`deployed`] [`config`] [`credentials`] [`aicore`] [`vault`] [`convert`] [`healing`] [`demo`] |
 //! | 1 · wire grammars, pure | [`dialect`] [`upstream_error`] |
 //! | 0 · words everyone uses | [`chat`] [`envelope`] [`sse`] [`media`] [`error`] [`log`] |
 //!
@@ -71,6 +71,7 @@ pub mod auth;
 pub mod config;
 pub mod convert;
 pub mod credentials;
+pub mod deployed;
 pub mod families;
 pub mod healing;
 pub mod models;

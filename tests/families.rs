@@ -256,6 +256,32 @@ fn what_cannot_be_carried_is_named() {
     }
 }
 
+/// Names of one's own, with and without a family said for them.
+#[test]
+fn names_that_say_nothing_are_looked_up() {
+    let proxy = Proxy::configured(|json| {
+        let models = json["deployment_models"].as_object_mut().unwrap();
+        let url = |name: &str| match &models[name] {
+            Value::Array(urls) => urls[0].clone(),
+            url => url.clone(),
+        };
+        let (claude, gpt, untold) =
+            (url("anthropic--claude-4.8-opus"), url("gpt-4o"), url("gpt-5-mini"));
+        models.insert("our-best".into(), claude);
+        models.insert("our-plain".into(), gpt);
+        // The list does not say what this one is, only its configuration does.
+        models.insert("our-small".into(), untold);
+    });
+    for name in ["our-best", "our-plain", "our-small", "our-best"] {
+        let body = with(with(said("hi"), "max_tokens", json!(50)), "model", json!(name));
+        let reply = proxy.chat(&body);
+        assert_eq!(reply.status, 200, "{name}: {}", reply.text());
+        assert_eq!(reply.json()["model"], name);
+    }
+    let asked = proxy.demo.seen().iter().filter(|s| s.target.starts_with("/v2/lm/")).count();
+    assert_eq!(asked, 4, "each once, and one configuration");
+}
+
 const PNG: &[u8] =
     b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89";
 
