@@ -223,6 +223,12 @@ fn messages_that_bedrock_refuses_of_claude_are_refused() {
             "messages.1.content.0: Invalid `signature` in `thinking` block",
         ),
         (
+            said(assistant(json!([
+                {"type": "thinking", "thinking": "x", "signature": "y", "cache_control": null},
+            ]))),
+            "messages.1.content.0.thinking.cache_control: Extra inputs",
+        ),
+        (
             said(assistant(json!([{"type": "redacted_thinking", "data": "eA=="}]))),
             "messages.1.content.0: Invalid `data` in `redacted_thinking` block",
         ),
