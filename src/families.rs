@@ -41,12 +41,15 @@ pub struct Service {
     pub cache_points: Option<fn(&mut Request)>,
 }
 
+/// JSON paths of what a request lost.
+pub type Dropped = Vec<Cow<'static, str>>;
+
 /// What the family's deployments speak.
 #[derive(Debug, Clone, Copy)]
 pub enum Grammar {
     /// OpenAI's chat completions: a client's bytes go on as they are, but for what `adapt` changes. It gives the names of
     /// what it had to drop.
-    OpenAi { adapt: fn(&mut Envelope, &str) -> Result<Vec<Cow<'static, str>>, Error> },
+    OpenAi { adapt: fn(&mut Envelope, &str) -> Result<Dropped, Error> },
     /// Another one: decoded, made to fit, adapted to the model of this name, encoded.
     Other {
         dialect: &'static dyn UpstreamDialect,
@@ -115,8 +118,8 @@ pub fn names() -> String {
 ///
 /// Left open by the dossier: whether gpt-5 takes `max_tokens` (one sample of SAP's documentation shows it, every client
 /// renames it): renamed, since both names are never wrong for a reasoning model under the new one.
-fn adapt_azure_chat(body: &mut Envelope, model: &str) -> Result<Vec<Cow<'static, str>>, Error> {
-    let mut dropped: Vec<Cow<'static, str>> = vec![];
+fn adapt_azure_chat(body: &mut Envelope, model: &str) -> Result<Dropped, Error> {
+    let mut dropped: Dropped = vec![];
     let reasoning = Reasoning::of(model);
     if body.raw("max_completion_tokens").is_some_and(|value| value != b"null") {
         // Both are given by some clients; OpenAI refuses that, the newer name is what is meant.

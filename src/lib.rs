@@ -16,9 +16,9 @@
 //! |---|---|
 //! | 4 · sockets towards clients, commands | [`cli`] [`certificate`] [`gate`] [`server`] [`ask`] |
 //! | 3 · the story | [`relay`] [`local`] |
-//! | 2 · who, where, what | [`routes`] [`families`] [`auth`] [`models`] [`config`] [`credentials`] [`aicore`] [`demo`] |
+//! | 2 · who, where, what | [`routes`] [`families`] [`auth`] [`models`] [`config`] [`credentials`] [`aicore`] [`vault`] [`convert`] [`healing`] [`demo`] |
 //! | 1 · wire grammars, pure | [`dialect`] [`upstream_error`] |
-//! | 0 · words everyone uses | [`chat`] [`envelope`] [`sse`] [`error`] [`log`] |
+//! | 0 · words everyone uses | [`chat`] [`envelope`] [`sse`] [`media`] [`error`] [`log`] |
 //!
 //! # Invariants
 //!
@@ -27,6 +27,7 @@
 //! - After an error frame nothing that looks like a clean end follows: no `[DONE]`, no last chunk.
 //! - tiny_http never sees a socket of the network; nothing is written towards it but policed heads.
 //! - No key, secret, access token, header or prompt is in any log at any level.
+//! - A client's URL is fetched from judged addresses of the public internet only, or from where the configuration says.
 //! - A limit on everything, named with its unit. No lock is held over I/O, but the one that orders heads towards tiny_http.
 //! - Each external crate has one home: swapping it touches one module. [`demo`] is a program of its own and has its own.
 //!
@@ -76,9 +77,12 @@ pub mod routes;
 pub mod aicore;
 pub mod auth;
 pub mod config;
+pub mod convert;
 pub mod credentials;
 pub mod families;
+pub mod healing;
 pub mod models;
+pub mod vault;
 
 pub mod dialect;
 pub mod upstream_error;
@@ -87,6 +91,7 @@ pub mod chat;
 pub mod envelope;
 pub mod error;
 pub mod log;
+pub mod media;
 pub mod sse;
 
 pub mod ask;

@@ -2,12 +2,13 @@
 //!
 //! Found in this order: the name as configured, an alias, the name with or without `anthropic--`. Never another model.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::aicore::Url;
 use crate::config::Config;
 use crate::error::Error;
 use crate::families::{self, Family};
+use crate::healing::{Cure, Remembered};
 
 /// How many aliases may lead to one another.
 const ALIAS_DEPTH_MAX: usize = 8;
@@ -40,6 +41,9 @@ pub struct Deployment {
     /// See [`Service::other_path`](crate::families::Service).
     pub other: Option<Url>,
     pub embeddings: Option<Url>,
+    pub remembered: Remembered,
+    /// It has no `chat`, but `other`.
+    pub is_other: AtomicBool,
 }
 
 impl Models {
@@ -138,6 +142,19 @@ impl Model {
     }
 }
 
+impl Deployment {
+    /// It has no `chat`; whether it may have `other` and was not known to.
+    pub fn turn_to_other(&self) -> bool {
+        self.other.is_some() && !self.is_other.swap(true, Ordering::Relaxed)
+    }
+
+    /// What helped once is done to all its requests from now on.
+    pub fn remember(&self, cure: Cure) {
+        log::warn!("deployment {}: requests go without `{cure}`, which it refuses", self.id);
+        self.remembered.add(cure);
+    }
+}
+
 /// Whether `name` is what `pattern`, with any number of `*`, means.
 pub fn matches(pattern: &str, name: &str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else { return pattern == name };
@@ -189,6 +206,8 @@ fn deployment(
         stream: service.map(|s| at(s.stream_path)).transpose()?,
         other: service.and_then(|s| s.other_path).map(at).transpose()?,
         embeddings: service.and_then(|s| s.embeddings_path).map(at).transpose()?,
+        remembered: Remembered::default(),
+        is_other: AtomicBool::new(false),
     })
 }
 

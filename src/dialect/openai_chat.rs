@@ -1,10 +1,14 @@
 //! OpenAI's chat completions: errors, the list of models, and both halves of the grammar.
 
 mod pass;
+mod reply;
+mod request;
 
 use serde_json::json;
 
 pub use pass::{PassStream, pass_reply};
+pub use reply::{ReplyStream, encode_reply};
+pub use request::{Asked, decode};
 
 use crate::error::{Error, Kind};
 
