@@ -1,9 +1,10 @@
-//! HTTP towards AI Core and its token host. The only place that names ureq.
+//! HTTP towards AI Core and its token host, and for images of clients (`fetch`). The only place that names ureq.
 //!
 //! What ureq is told, and why (measured in the design of the front door): error statuses and redirects are answers, nothing
 //! is decompressed, HTTP proxies of the environment are honoured (not for loopback addresses), and connections are kept in
 //! a pool of ours (`pool`). Several agents share the load, since each has a lock that every request takes.
 
+mod fetch;
 mod pool;
 mod resolver;
 mod wire;
@@ -22,6 +23,8 @@ use rustls::pki_types::pem::PemObject;
 use ureq::http;
 
 use crate::error::Error;
+
+pub use fetch::{Allowed, FetchSettings, Fetched, Fetcher, URLS_MAX};
 
 const AGENTS: usize = 8;
 /// A connection that had been closed while it was idle is found out at once. One that breaks later was at work.
@@ -115,7 +118,8 @@ impl AiCore {
         request: &Request<'_>,
         watch: Option<Rc<dyn Watch>>,
     ) -> Result<Response, Error> {
-        let call = wire::Call { watch, silence_max: request.silence_max, is_repeat: false };
+        let silence_max = request.silence_max;
+        let call = wire::Call { watch, silence_max, ..wire::Call::default() };
         let began = Instant::now();
         let mut result = wire::during(&call, || self.run(request));
         let is_stale = |e| wire::was_stale() && is_disconnect(e) && began.elapsed() < STALE_MAX;

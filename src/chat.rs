@@ -261,6 +261,27 @@ impl Block {
 }
 
 impl Request {
+    /// Gives each URL, with its JSON path, what it names.
+    pub fn each_url(
+        &mut self,
+        mut named: impl FnMut(&str, &str) -> Result<Source, Error>,
+    ) -> Result<(), Error> {
+        let mut blocks: Vec<&mut Block> =
+            self.turns.iter_mut().flat_map(|t| &mut t.blocks).collect();
+        while let Some(block) = blocks.pop() {
+            match block {
+                Block::ToolResult { content, .. } => blocks.extend(content),
+                Block::Media { source, path, .. } => {
+                    if let Source::Url(url) = source {
+                        *source = named(url, path)?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Notes that this will not be seen upstream.
     pub fn drop_field(&mut self, path: impl Into<Cow<'static, str>>) {
         let path = path.into();

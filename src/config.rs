@@ -16,6 +16,7 @@
 mod check;
 mod json;
 
+use crate::aicore::Allowed;
 use crate::auth::digest;
 pub use crate::log::Format as LogFormat;
 use check::{Reader, entry, field};
@@ -44,6 +45,8 @@ pub struct Config {
     pub families: Vec<(String, String)>,
     /// What Azure deployments are asked with. Left open by the dossier (5a): the newest that a probe used.
     pub api_version: String,
+    /// Whether cache points are added to requests for models that need them to cache, where a client sets none.
+    pub adds_cache_points: bool,
     pub tls: Tls,
     /// Origins whose browsers may call; `*` is any, an empty list none.
     pub cors_origins: Vec<String>,
@@ -101,6 +104,17 @@ pub struct Limits {
     pub keep_alive_ms: u64,
     /// Deployments tried for one request.
     pub tries: u32,
+    /// Signatures of models' thoughts that clients cannot carry: how many calls, bytes and how long they are kept.
+    pub vault_entries_max: usize,
+    pub vault_bytes_max: usize,
+    pub vault_age_ms_max: u64,
+    /// Whether images that a client names by URL are fetched for models that take them only within the request.
+    pub fetch_images: bool,
+    /// Hosts they may come from though they are not of the public internet.
+    pub fetch_images_from: Vec<Allowed>,
+    /// One image or PDF that is fetched, and the whole time for it.
+    pub image_bytes_max: usize,
+    pub image_ms_max: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -201,6 +215,14 @@ pub fn log_format(text: &str) -> Result<LogFormat, String> {
     }
 }
 
+fn cache(text: &str) -> Result<bool, String> {
+    match text {
+        "auto" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("not a way to cache: write auto or off".to_string()),
+    }
+}
+
 fn read(text: &str, file: &str, folder: &Path, own: Option<&Path>) -> Result<Loaded, Problems> {
     let mut json = json::parse(text).map_err(|why| one(file, &why))?;
     let mut reader = Reader::new(folder);
@@ -231,7 +253,7 @@ fn one(path: &str, why: &str) -> Problems {
 
 const TOKENS: &str = "secret_authentication_tokens";
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "service_key_json",
     "deployment_models",
     TOKENS,
@@ -241,6 +263,7 @@ const KEYS: [&str; 15] = [
     "aliases",
     "families",
     "api_version",
+    "cache",
     "tls",
     "cors_origins",
     "upstream_ca",
@@ -275,6 +298,7 @@ fn whole(reader: &mut Reader, json: &Json, own: Option<&Path>) -> Option<Config>
         api_version: reader
             .parsed("api_version", top.of("api_version"), check::version)
             .unwrap_or_else(|| "2025-04-01-preview".to_string()),
+        adds_cache_points: reader.parsed("cache", top.of("cache"), cache).unwrap_or(true),
         tls: tls(reader, top.of("tls")),
         cors_origins: cors_origins(reader, top.of("cors_origins")),
         upstream_ca: reader.existing_file("upstream_ca", top.of("upstream_ca")),
@@ -508,7 +532,7 @@ fn cors_origins(reader: &mut Reader, json: Option<&Json>) -> Vec<String> {
 /// Name, least, most, and where it goes.
 type LimitRow = (&'static str, u64, u64, fn(&mut Limits, u64));
 
-const LIMITS: [LimitRow; 11] = [
+const LIMITS: [LimitRow; 16] = [
     ("body_bytes_max", 1024, 1 << 30, |l, n| l.body_bytes_max = n as usize),
     ("reply_bytes_max", 1024, 1 << 30, |l, n| l.reply_bytes_max = n as usize),
     ("connections_max", 1, 1_000_000, |l, n| l.connections_max = n as usize),
@@ -520,20 +544,38 @@ const LIMITS: [LimitRow; 11] = [
     ("stop_ms_max", 100, 3_600_000, |l, n| l.stop_ms_max = n),
     ("keep_alive_ms", 100, 600_000, |l, n| l.keep_alive_ms = n),
     ("tries", 1, 100, |l, n| l.tries = n as u32),
+    ("vault_entries_max", 0, 10_000_000, |l, n| l.vault_entries_max = n as usize),
+    ("vault_bytes_max", 0, 1 << 34, |l, n| l.vault_bytes_max = n as usize),
+    ("vault_age_ms_max", 0, 7 * 86_400_000, |l, n| l.vault_age_ms_max = n),
+    ("image_bytes_max", 1024, 1 << 28, |l, n| l.image_bytes_max = n as usize),
+    ("image_ms_max", 100, 600_000, |l, n| l.image_ms_max = n),
 ];
+
+const FETCH: &str = "fetch_images";
+const FETCH_FROM: &str = "fetch_images_from";
 
 fn limits(reader: &mut Reader, json: Option<&Json>) -> Limits {
     let mut limits = Limits::default();
     let Some(json) = json else { return limits };
-    let Some(fields) = reader.fields("limits", json, &LIMITS.map(|row| row.0)) else {
-        return limits;
-    };
+    let names: Vec<&str> = LIMITS.iter().map(|row| row.0).chain([FETCH, FETCH_FROM]).collect();
+    let Some(fields) = reader.fields("limits", json, &names) else { return limits };
     for (name, least, most, set) in LIMITS {
         if let Some(n) = reader.whole_number(&field("limits", name), fields.of(name), least, most) {
             set(&mut limits, n);
         }
     }
+    if let Some(value) = reader.yes_or_no(&field("limits", FETCH), fields.of(FETCH)) {
+        limits.fetch_images = value;
+    }
+    limits.fetch_images_from = hosts(reader, &field("limits", FETCH_FROM), fields.of(FETCH_FROM));
     limits
+}
+
+fn hosts(reader: &mut Reader, path: &str, json: Option<&Json>) -> Vec<Allowed> {
+    let Some(json) = json else { return Vec::new() };
+    let items = reader.list(path, json, "a list of hosts, as in [\"images.example:8080\"]");
+    let hosts = items.into_iter();
+    hosts.filter_map(|(path, item)| reader.parsed(&path, Some(item), Allowed::parse)).collect()
 }
 
 fn log_settings(reader: &mut Reader, json: Option<&Json>) -> Log {
@@ -561,6 +603,14 @@ impl Default for Limits {
             stop_ms_max: 30_000,
             keep_alive_ms: 15_000,
             tries: 3,
+            vault_entries_max: 20_000,
+            vault_bytes_max: 64 << 20,
+            vault_age_ms_max: 24 * 3_600_000,
+            fetch_images: true,
+            fetch_images_from: Vec::new(),
+            // In base64 it is just under the 20 MB that Bedrock takes as a request for Claude, and Gemini with files in it.
+            image_bytes_max: 14 << 20,
+            image_ms_max: 15_000,
         }
     }
 }

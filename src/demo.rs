@@ -1,7 +1,7 @@
 //! An embedded simulated SAP AI Core on loopback: what `--demo` talks to, and the upstream of our
 //! tests.
 //!
-//! It is strict. What the real one refuses (dossier, sections 2 to 5a, 7 and 10) it refuses too, in
+//! It is strict. What the real one refuses (dossier, sections 2 to 5b, 7 and 10) it refuses too, in
 //! the recorded shapes, and beyond that it refuses requests that carry a client's own credentials
 //! or negotiation headers upstream.
 //!
@@ -14,7 +14,8 @@
 //!
 //! An answer is one of the demo's own: the user's text comes back in a sentence, tools are called
 //! when the user's text names them, embeddings are drawn from a hash of the text. Everything is the
-//! same each time but ids and times.
+//! same each time but ids and times, and what a prompt cache already holds. A thought is signed: one
+//! that was changed is refused when it comes back.
 //!
 //! # Faults
 //!
@@ -25,15 +26,21 @@
 //! marker = "[[demo " word (" " word)* "]]"        no value holds a space, a quote or "]]"
 //! word   = status=N retry_after=S body=TEXT delay_ms=N no_answer
 //!        | pause_ms=N silence=FRAME:MS
-//!        | frames=N tool=NAME[,NAME] error_after=N cut_after=N end_after=N drop_last=N
+//!        | refuse=FIELD[,FIELD] refuse_beta accept=PATH[,PATH]
+//!        | frames=N tool=NAME[,NAME] redacted stop_reason=WORD interleave
+//!        | error_after=N cut_after=N bytes=N end_after=N drop_last=N
+//!        | converse=json|pyrepr|noprefix|single_newline
 //!        | pieces=N[,N] crlf blank_lines=N comments no_space head_bytes=N close
 //!        | times=N key=K                          only the first N requests with this key
 //! ```
 //!
 //! Each word is the field of [`Fault`] of the same name (`tool` is `tools`, `retry_after` a
-//! header). A marker the demo does not understand is answered with a 400 that says so. A queued
-//! fault comes before a marker. A request that has to be refused is refused whatever the fault,
-//! which is then used up; only `early` faults come before every check.
+//! header). `refuse` and `accept` settle what nobody could find out about the real one: a field of
+//! `refuse` is answered with `FIELD: Extra inputs are not permitted` if the request has it, a path
+//! of `accept` (`output_config.format`) is not. A marker the demo does not understand is answered
+//! with a 400 that says so. A queued fault comes before a marker. A request that has to be refused
+//! is refused whatever the fault, which is then used up; only `early` faults come before every
+//! check.
 //!
 //! # Why not tiny_http
 //!
@@ -43,12 +50,19 @@
 //! So the demo reads heads with httparse, a thread for each connection.
 
 mod azure;
+mod bedrock;
+mod cache;
+mod claude;
+mod converse;
 mod deployments;
 mod fault;
 mod http;
+mod literal;
 mod schema;
+mod story;
+mod titan;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -195,9 +209,26 @@ impl Drop for Demo {
 struct Family {
     executable: &'static str,
     serve: fn(&Call<'_>) -> Result<Answer, Answer>,
+    /// The body of an error; `None` for what gateways say.
+    error_body: fn(u16) -> Option<String>,
+    /// The frame that tells of an error amid a stream.
+    error_frame: fn(&Call<'_>) -> String,
 }
 
-const FAMILIES: &[Family] = &[Family { executable: "azure-openai", serve: azure::serve }];
+const FAMILIES: &[Family] = &[
+    Family {
+        executable: "azure-openai",
+        serve: azure::serve,
+        error_body: |_| None,
+        error_frame: azure::error_frame,
+    },
+    Family {
+        executable: "aws-bedrock",
+        serve: bedrock::serve,
+        error_body: bedrock::error_body,
+        error_frame: bedrock::error_frame,
+    },
+];
 
 /// An inference request that passed everything but its family's own checks. The `Err` of a family
 /// is a refusal.
@@ -206,10 +237,14 @@ struct Call<'a> {
     /// Behind `…/deployments/{id}/`.
     suffix: &'a str,
     query: &'a str,
+    /// What the client takes.
+    accept: &'a str,
     body: &'a [u8],
     fault: &'a Fault,
     /// Counts the requests, for ids.
     number: u64,
+    /// Digests of the prefixes that prompt caches hold.
+    cache: &'a Mutex<HashSet<String>>,
 }
 
 /// What all connections share.
@@ -222,6 +257,7 @@ struct Core {
     /// Access token → when it expires.
     access_tokens: Mutex<HashMap<String, Instant>>,
     faults: Mutex<Vec<Fault>>,
+    cache: Mutex<HashSet<String>>,
     /// Marker key → requests that had it.
     marked: Mutex<HashMap<String, usize>>,
     journal: Mutex<Journal>,
@@ -251,6 +287,7 @@ impl Core {
             counter: AtomicU64::default(),
             access_tokens: Mutex::default(),
             faults: Mutex::default(),
+            cache: Mutex::default(),
             marked: Mutex::default(),
             journal: Mutex::default(),
             hung_up: AtomicUsize::default(),
@@ -356,7 +393,7 @@ impl Core {
 
     fn with_queued(&self, head: &Head, usual: impl FnOnce() -> Answer) -> (Answer, Fault) {
         let fault = self.queued(head, false).unwrap_or_default();
-        let answer = replaced(&fault).unwrap_or_else(usual);
+        let answer = fault.answer_instead(|_| None).unwrap_or_else(usual);
         (answer, fault)
     }
 
@@ -450,10 +487,18 @@ impl Core {
             None => self.marked(body).map_err(|why| ai_api_error(400, "0", &why, head.path()))?,
         };
         let number = self.counter.fetch_add(1, Ordering::SeqCst);
-        let query = head.query();
-        let call = Call { deployment, suffix, query, body, fault: &fault, number };
-        let answer = (family.serve)(&call)?;
-        Ok((replaced(&fault).unwrap_or(answer), fault))
+        let call = Call {
+            deployment,
+            suffix,
+            query: head.query(),
+            accept: head.header("accept").unwrap_or_default(),
+            body,
+            fault: &fault,
+            number,
+            cache: &self.cache,
+        };
+        let answer = (family.serve)(&call)?.with_error((family.error_frame)(&call));
+        Ok((fault.answer_instead(family.error_body).unwrap_or(answer), fault))
     }
 
     /// Takes the next pushed fault that is for this request.
@@ -563,10 +608,6 @@ fn resource_group(head: &Head) -> Result<&str, Answer> {
     head.header("ai-resource-group").filter(|group| !group.is_empty()).ok_or_else(|| {
         ai_api_error(400, "01010076", "Missing required header: AI-Resource-Group", head.path())
     })
-}
-
-fn replaced(fault: &Fault) -> Option<Answer> {
-    (fault.status != 0).then(|| Answer::guess(fault.status, fault.body_text()))
 }
 
 /// As gateways do after an early answer: the sending half is closed, the rest is not read for a

@@ -36,6 +36,10 @@ impl Dialect {
 pub trait UpstreamDialect: Debug + Sync {
     /// What requests have to be like before [`encode`](UpstreamDialect::encode) may see them.
     fn fit(&self) -> &'static Fit;
+    /// Whether media may be named by their URLs; otherwise they have to be there.
+    fn takes_urls(&self) -> bool {
+        false
+    }
     /// The body of a request that [fits](Fit).
     fn encode(&self, request: &Request, target: &Target<'_>) -> Result<Vec<u8>, Error>;
     /// Reads a whole reply, up to and with its end.

@@ -3,6 +3,7 @@
 //! The family is told from the model's name (dossier 4.4: recorded deployments carry no executable id), or from `families`
 //! in the configuration. Rules go by family and version, so that next month's model works without a release.
 
+mod claude;
 mod messages;
 mod open;
 mod orchestration;
@@ -11,8 +12,8 @@ mod perplexity;
 use std::borrow::Cow;
 
 use crate::chat::Request;
-use crate::dialect::UpstreamDialect;
 use crate::dialect::openai_chat::Quirks;
+use crate::dialect::{UpstreamDialect, anthropic};
 use crate::envelope::Envelope;
 use crate::error::Error;
 
@@ -40,15 +41,19 @@ pub struct Service {
     pub other_path: Option<&'static str>,
     pub embeddings_path: Option<&'static str>,
     pub grammar: Grammar,
+    /// Marks what should be cached in requests that mark nothing, before they are adapted. `None` where the vendor caches
+    /// unasked, or not at all.
+    pub cache_points: Option<fn(&mut Request)>,
 }
 
-/// The names of what AI Core will not see.
+/// JSON paths of what a request lost.
 pub type Dropped = Vec<Cow<'static, str>>;
 
 /// What the family's deployments speak.
 #[derive(Debug, Clone, Copy)]
 pub enum Grammar {
-    /// OpenAI's chat completions: a client's bytes go on as they are, but for what `adapt` changes.
+    /// OpenAI's chat completions: a client's bytes go on as they are, but for what `adapt` changes. It gives the names of
+    /// what it had to drop.
     OpenAi {
         adapt: fn(&mut Envelope, &str) -> Result<Dropped, Error>,
         /// What is put right in their replies.
@@ -64,7 +69,7 @@ pub enum Grammar {
 #[rustfmt::skip]
 pub const TABLE: &[Family] = &[
     Family { name: "openai",        owner: "openai",        prefixes: &["gpt-", "chatgpt-", "o1", "o3", "o4", "text-embedding-"], service: Some(AZURE) },
-    Family { name: "claude",        owner: "anthropic",     prefixes: &["anthropic--", "claude-"],                                service: None },
+    Family { name: "claude",        owner: "anthropic",     prefixes: &["anthropic--", "claude-"],                                service: Some(CLAUDE) },
     Family { name: "gemini",        owner: "google",        prefixes: &["gemini-"],                                               service: None },
     Family { name: "nova",          owner: "amazon",        prefixes: &["amazon--nova"],                                          service: None },
     Family { name: "titan",         owner: "amazon",        prefixes: &["amazon--titan"],                                         service: None },
@@ -83,13 +88,28 @@ const AZURE: Service = Service {
     other_path: None,
     embeddings_path: Some("/embeddings?api-version={version}"),
     grammar: Grammar::OpenAi { adapt: adapt_azure_chat, quirks: Quirks::None },
+    cache_points: None,
 };
 
+/// Left open: 3.7 is documented for `/converse` only; `/invoke` is tried all the same (dossier 5b.1).
+const CLAUDE: Service = Service {
+    chat_path: "/invoke",
+    stream_path: "/invoke-with-response-stream",
+    other_path: None,
+    embeddings_path: None,
+    grammar: Grammar::Other { dialect: &anthropic::Invoke, adapt: claude::adapt },
+    cache_points: Some(claude::add_cache_points),
+};
+
+/// The family that a model's name tells, if it tells one.
+pub fn told(name: &str) -> Option<&'static Family> {
+    TABLE.iter().find(|f| f.prefixes.iter().any(|p| name.starts_with(p)))
+}
+
 /// The family that a model's name tells. Left open: a name that tells nothing is taken for an OpenAI model: most own names are
-/// given to GPT deployments, and `families` corrects the rest.
+/// given to GPT deployments, unknown vendors mostly speak OpenAI's grammar, and `families` corrects the rest.
 pub fn of_model(name: &str) -> &'static Family {
-    let told = TABLE.iter().find(|f| f.prefixes.iter().any(|p| name.starts_with(p)));
-    told.unwrap_or(&TABLE[0])
+    told(name).unwrap_or(&TABLE[0])
 }
 
 /// The name by which AI Core knows a model: without the prefix that only says that it is reached by orchestration.

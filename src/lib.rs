@@ -16,9 +16,9 @@
 //! |---|---|
 //! | 4 · sockets towards clients, commands | [`cli`] [`certificate`] [`gate`] [`server`] [`ask`] |
 //! | 3 · the story | [`relay`] [`local`] |
-//! | 2 · who, where, what | [`routes`] [`families`] [`auth`] [`models`] [`config`] [`credentials`] [`aicore`] [`demo`] |
+//! | 2 · who, where, what | [`routes`] [`families`] [`auth`] [`models`] [`deployed`] [`config`] [`credentials`] [`aicore`] [`vault`] [`convert`] [`healing`] [`demo`] |
 //! | 1 · wire grammars, pure | [`dialect`] [`upstream_error`] |
-//! | 0 · words everyone uses | [`chat`] [`envelope`] [`sse`] [`error`] [`log`] |
+//! | 0 · words everyone uses | [`chat`] [`envelope`] [`sse`] [`media`] [`error`] [`log`] |
 //!
 //! # Invariants
 //!
@@ -27,6 +27,7 @@
 //! - After an error frame nothing that looks like a clean end follows: no `[DONE]`, no last chunk.
 //! - tiny_http never sees a socket of the network; nothing is written towards it but policed heads.
 //! - No key, secret, access token, header or prompt is in any log at any level.
+//! - A client's URL is fetched from judged addresses of the public internet only, or from where the configuration says.
 //! - A limit on everything, named with its unit. No lock is held over I/O, but the one that orders heads towards tiny_http.
 //! - Each external crate has one home: swapping it touches one module. [`demo`] is a program of its own and has its own.
 //!
@@ -51,6 +52,14 @@
 //! | whether clients may see Azure's first event, without choices; the dated model name | no; the client's name goes back | [`dialect`] |
 //! | a stream that ends without `[DONE]` | complete if a finish reason came, otherwise an error | [`dialect`] |
 //! | the status of an error inside a 200 stream | its code or status if it is one, else by its words, else 500 | [`upstream_error`] |
+//! | what a stream's message without `error` means; its status | an error; by the exception its text names, else 500 | [`upstream_error`] |
+//! | Claude 3.7, documented for `/converse` only | `/invoke`, as all of Claude | [`families`] |
+//! | Claude's limit of the output where the client sets none | 32,000, or the model's own if that is less | [`families`] |
+//! | a Claude of unknown version | by the rules of the newest; 64,000 of output | [`families`] |
+//! | `cache_control` for Claude | kept, at most four, but not before 3.7 | [`families`] |
+//! | `output_config` for Claude | sent from 4.6 on, with the effort only; never `thinking.display` | [`dialect`] |
+//! | a budget for thinking that is not below the output's limit | the limit is raised, as far as the model goes | [`families`] |
+//! | a Claude stream that ends without `message_stop` | complete if a stop reason came, otherwise an error | [`dialect`] |
 //! | whether Retry-After comes with a 429 | passed on if it does, never invented | [`upstream_error`] |
 //!
 //! # What was decided otherwise than the first design
@@ -73,9 +82,13 @@ pub mod routes;
 pub mod aicore;
 pub mod auth;
 pub mod config;
+pub mod convert;
 pub mod credentials;
+pub mod deployed;
 pub mod families;
+pub mod healing;
 pub mod models;
+pub mod vault;
 
 pub mod dialect;
 pub mod upstream_error;
@@ -84,6 +97,7 @@ pub mod chat;
 pub mod envelope;
 pub mod error;
 pub mod log;
+pub mod media;
 pub mod sse;
 
 pub mod ask;

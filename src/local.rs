@@ -3,10 +3,11 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
-use crate::dialect::{Dialect, anthropic, openai_chat};
+use crate::dialect::{Dialect, ReplyHead, anthropic, openai_chat};
 use crate::error::Error;
 use crate::models::Models;
 
@@ -55,6 +56,13 @@ pub fn model(models: &Models, name: &str, dialect: Dialect) -> Result<String, Er
         Dialect::OpenAi => openai_chat::model(name, model.family.owner),
         Dialect::Anthropic => anthropic::model(name),
     })
+}
+
+/// What a reply says of itself: a new id, now, and the name the client used.
+pub fn reply_head(model: &str) -> ReplyHead {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let id = request_id(None).replace("req_", "chatcmpl-");
+    ReplyHead { id, created: now.as_secs(), model: model.to_owned() }
 }
 
 /// The client's own id where it is a fit one, otherwise a new one.

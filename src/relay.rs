@@ -10,26 +10,36 @@ use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use crate::aicore::{AiCore, HeaderText, Request, Response, Settings, Url, Watch};
+use crate::aicore::{
+    AiCore, FetchSettings, Fetcher, HeaderText, Request, Response, Settings, URLS_MAX, Url, Watch,
+};
 use crate::auth::Auth;
+use crate::chat::{self, Source};
 use crate::config::{Config, Limits};
+use crate::convert::Conversion;
 use crate::credentials::Credentials;
+use crate::deployed::{self, Deployed};
 use crate::dialect::openai_chat::{self, PassStream, Quirks};
-use crate::dialect::{Dialect, Passed, Passing};
+use crate::dialect::{Dialect, Passed, Passing, Target, UpstreamDialect};
 use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::families::{Grammar, Service};
+use crate::healing::{CURES_MAX, Cure};
 use crate::log::RequestLine;
 use crate::models::{Deployment, Model, Models};
 use crate::routes::{Action, Route, dialect_of, route};
-use crate::{local, sse, upstream_error};
+use crate::vault::{Bounds, Vault};
+use crate::{healing, local, media, sse, upstream_error};
 
 /// What is read of an error answer.
 const ERROR_BYTES_MAX: usize = 256 * 1024;
+/// The longest silence of the AI API.
+const LOOK_UP_SILENCE_MAX: Duration = Duration::from_secs(15);
 /// The largest single event of a stream.
 const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -71,6 +81,9 @@ pub struct Head {
 /// Everything that requests share.
 pub struct Relay {
     pub models: Models,
+    fetcher: Fetcher,
+    vault: Arc<Vault>,
+    adds_cache_points: bool,
     auth: Auth,
     subaccounts: Vec<Subaccount>,
     aicore: Arc<AiCore>,
@@ -81,6 +94,8 @@ pub struct Relay {
 }
 
 struct Subaccount {
+    /// Ends in `/v2`.
+    api_url: String,
     credentials: Arc<Credentials>,
     resource_group: HeaderText,
     /// Left open by the dossier (3): few clients send it; the original does, so it is sent where the key has it.
@@ -95,6 +110,18 @@ impl Relay {
             idle_max: Duration::from_millis(config.limits.upstream_idle_ms_max),
             extra_roots: config.upstream_ca.clone(),
         };
+        let fetching = FetchSettings {
+            enabled: config.limits.fetch_images,
+            allowed: config.limits.fetch_images_from.clone(),
+            bytes_max: config.limits.image_bytes_max,
+            time_max: Duration::from_millis(config.limits.image_ms_max),
+            extra_roots: config.upstream_ca.clone(),
+        };
+        let bounds = Bounds {
+            entries_max: config.limits.vault_entries_max,
+            bytes_max: config.limits.vault_bytes_max,
+            age_max: Duration::from_millis(config.limits.vault_age_ms_max),
+        };
         let one = |e: String| vec![e];
         let subaccounts = config.subaccounts.iter().map(Subaccount::new);
         Ok(Relay {
@@ -102,6 +129,9 @@ impl Relay {
             auth: Auth::new(config.client_keys.clone()),
             subaccounts: subaccounts.collect::<Result<_, _>>().map_err(one)?,
             aicore: Arc::new(AiCore::new(&settings).map_err(|e| one(format!("upstream_ca: {e}")))?),
+            fetcher: Fetcher::new(&fetching).map_err(|e| one(format!("upstream_ca: {e}")))?,
+            vault: Arc::new(Vault::new(bounds)),
+            adds_cache_points: config.adds_cache_points,
             limits: config.limits.clone(),
             cors_origins: cors_origins(config),
             json: HeaderText::new("application/json").map_err(one)?,
@@ -167,40 +197,151 @@ impl Relay {
         };
         exchange.line.borrow_mut().model = name.chars().take(200).collect();
         let model = self.models.find(&name)?;
+        let model = match model.known() {
+            Some(known) => known,
+            None => self.look_up(exchange, model)?,
+        };
         let service = served(model)?;
-        let reply = match route.action {
-            Action::Embeddings => Reply::Whole,
-            _ => self.prepare_chat(exchange, model, service, &mut body)?,
+        let call = match (route.action, service.grammar) {
+            (Action::Embeddings, _) => Call {
+                action: route.action,
+                is_stream: false,
+                bytes: body.to_bytes(),
+                way: Way::Passes { wants_usage: false, quirks: Quirks::None },
+                model: name,
+            },
+            (_, Grammar::OpenAi { adapt, quirks }) => {
+                let dropped = adapt(&mut body, model.deployed_name())?;
+                exchange.line.borrow_mut().dropped = dropped;
+                let is_stream = body.get::<bool>("stream", "true or false")?.unwrap_or(false);
+                let wants_usage = is_stream && ask_for_usage(&mut body, quirks)?;
+                let way = Way::Passes { wants_usage, quirks };
+                Call { action: route.action, is_stream, bytes: body.to_bytes(), way, model: name }
+            }
+            (_, Grammar::Other { dialect, adapt }) => {
+                let (bytes, is_stream, conversion) =
+                    self.convert(exchange, model, dialect, adapt, &body, &name)?;
+                let way = Way::Converted(conversion.into());
+                Call { action: route.action, is_stream, bytes: bytes.into(), way, model: name }
+            }
         };
-        let quirks = match service.grammar {
-            Grammar::OpenAi { quirks, .. } => quirks,
-            Grammar::Other { .. } => Quirks::None,
-        };
-        let call =
-            Call { model: name, bytes: &body.to_bytes(), action: route.action, reply, quirks };
+        if call.is_stream {
+            exchange.line.borrow_mut().is_stream = true;
+            exchange.keep_alive.set(Some(Duration::from_millis(self.limits.keep_alive_ms)));
+        }
         self.try_deployments(exchange, model, &call)
     }
 
-    /// Adapts a chat body; how its reply will come.
-    fn prepare_chat(
+    /// A chat request for a model whose deployments speak another grammar: its body, whether a stream is wanted, and how
+    /// its reply is converted.
+    fn convert(
         &self,
-        exchange: &Exchange,
+        exchange: &Rc<Exchange>,
         model: &Model,
-        service: &Service,
-        body: &mut Envelope,
-    ) -> Result<Reply, Error> {
-        let Grammar::OpenAi { adapt, quirks } = service.grammar else {
-            return Err(Error::Internal);
-        };
-        let dropped = adapt(body, model.deployed_name())?;
-        exchange.line.borrow_mut().dropped = dropped;
-        let is_stream = body.get::<bool>("stream", "true or false")?.unwrap_or(false);
-        if !is_stream {
-            return Ok(Reply::Whole);
+        dialect: &'static dyn UpstreamDialect,
+        adapt: fn(&mut chat::Request, &str) -> Result<(), Error>,
+        body: &Envelope,
+        name: &str,
+    ) -> Result<(Vec<u8>, bool, Conversion), Error> {
+        let asked = openai_chat::decode(body)?;
+        let (mut request, is_stream) = (asked.request, asked.is_stream);
+        if !dialect.takes_urls() {
+            self.fetch_media(exchange, &mut request, body.to_bytes().len())?;
         }
-        exchange.line.borrow_mut().is_stream = true;
-        exchange.keep_alive.set(Some(Duration::from_millis(self.limits.keep_alive_ms)));
-        Ok(Reply::Stream { wants_usage: ask_for_usage(body, quirks)? })
+        self.vault.restore(&mut request, Instant::now());
+        let head = local::reply_head(name);
+        let target = Target { model: model.deployed_name(), is_stream };
+        let cache_points = model.family.service.as_ref().and_then(|s| s.cache_points);
+        let converted = Conversion::prepare(
+            dialect,
+            &mut request,
+            &target,
+            |request| {
+                if let Some(add) = cache_points.filter(|_| self.adds_cache_points) {
+                    add(request);
+                }
+                adapt(request, target.model)
+            },
+            (head, asked.wants_usage),
+            self.vault.clone(),
+        );
+        exchange.line.borrow_mut().dropped = std::mem::take(&mut request.dropped);
+        let (bytes, conversion) = converted?;
+        Ok((bytes, is_stream, conversion))
+    }
+
+    /// Asks the AI API what a deployment of the model serves. Where it does not say, the model is what its name was taken
+    /// for.
+    #[inline(never)]
+    fn look_up<'a>(&self, exchange: &Rc<Exchange>, model: &'a Model) -> Result<&'a Model, Error> {
+        let Some(deployment) = model.deployments.first() else { return Ok(model) };
+        let of = |what: &str, id: &str| {
+            self.ask_ai_api(exchange, deployment.subaccount, &format!("/lm/{what}/{id}"))
+        };
+        let mut deployed = match of("deployments", &deployment.id)? {
+            Some(body) => deployed::of_deployment(&body),
+            None => Deployed::Unknown,
+        };
+        if let Deployed::Configuration(id) = &deployed {
+            let body = of("configurations", id)?;
+            deployed = body.map_or(Deployed::Unknown, |b| deployed::of_configuration(&b));
+        }
+        model.found(&deployed).map_err(|what| Error::BadReply { what })
+    }
+
+    /// What the AI API says; `None` where it refuses to say.
+    fn ask_ai_api(
+        &self,
+        exchange: &Rc<Exchange>,
+        subaccount: usize,
+        path: &str,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let subaccount = self.subaccounts.get(subaccount).ok_or(Error::Internal)?;
+        let url = Url::parse(&format!("{}{path}", subaccount.api_url));
+        let url = url.map_err(|what| Error::BadReply { what })?;
+        let mut has_renewed = false;
+        loop {
+            let token = subaccount.credentials.access_token(&self.aicore)?;
+            let headers = [
+                ("authorization", &token.authorization),
+                ("ai-resource-group", &subaccount.resource_group),
+                ("accept", &self.json),
+            ];
+            let silence_max = Some(LOOK_UP_SILENCE_MAX);
+            let request = Request { url: &url, headers: &headers, body: None, silence_max };
+            let mut response = self.aicore.send(&request, Some(exchange.clone()))?;
+            let body = response.read_all(ERROR_BYTES_MAX)?;
+            match response.status {
+                200..300 => return Ok(Some(body)),
+                401 if !has_renewed && subaccount.credentials.discard(&token) => has_renewed = true,
+                500.. => {
+                    return Err(upstream_error::from_response(response.status, &body, None));
+                }
+                _ => return Ok(None),
+            }
+        }
+    }
+
+    /// Puts what URLs name into the request itself.
+    fn fetch_media(
+        &self,
+        exchange: &Rc<Exchange>,
+        request: &mut chat::Request,
+        body_bytes: usize,
+    ) -> Result<(), Error> {
+        let mut room = self.limits.body_bytes_max.saturating_sub(body_bytes) / 4 * 3;
+        let mut count = 0;
+        request.each_url(|url, path| {
+            count += 1;
+            if count > URLS_MAX {
+                let why = format!("more than {URLS_MAX} URLs in one request; send data: URLs");
+                return Err(Error::bad_request(path, why));
+            }
+            let fetched = self.fetcher.fetch(url, path, room, Some(exchange.clone()))?;
+            room = room.saturating_sub(fetched.bytes.len());
+            let data = media::base64(&fetched.bytes);
+            Ok(Source::Base64 { media_type: fetched.media_type, data })
+        })
     }
 
     /// One after the other, until one answers or the client has seen a part of an answer.
@@ -231,20 +372,24 @@ impl Relay {
         call: &Call<'_>,
     ) -> Result<(), Error> {
         let mut response = self.post(exchange, deployment, call)?;
-        match call.reply {
-            Reply::Whole => {
-                let body = response.read_all(self.limits.reply_bytes_max)?;
-                let (body, usage) = openai_chat::pass_reply(body, &call.model, call.quirks)?;
-                exchange.line.borrow_mut().usage = usage;
-                exchange.answer_json(200, body)
-            }
-            Reply::Stream { wants_usage } => {
-                let mut stream = PassStream::new(&call.model, wants_usage, call.quirks);
-                let result = exchange.pass_stream(response, &mut stream);
-                exchange.line.borrow_mut().usage = stream.usage();
-                result
-            }
+        if call.is_stream {
+            return match &call.way {
+                Way::Passes { wants_usage, quirks } => {
+                    let mut stream = PassStream::new(&call.model, *wants_usage, *quirks);
+                    exchange.pass_stream(response, &mut stream)
+                }
+                Way::Converted(conversion) => {
+                    exchange.pass_stream(response, &mut conversion.stream())
+                }
+            };
         }
+        let body = response.read_all(self.limits.reply_bytes_max)?;
+        let (body, usage) = match &call.way {
+            Way::Passes { quirks, .. } => openai_chat::pass_reply(body, &call.model, *quirks)?,
+            Way::Converted(conversion) => conversion.whole(&body)?,
+        };
+        exchange.line.borrow_mut().usage = usage;
+        exchange.answer_json(200, body)
     }
 
     /// Sends the request; an answer with a good status. A refused access token is renewed once. Left open by the dossier:
@@ -258,12 +403,12 @@ impl Relay {
         deployment: &Deployment,
         call: &Call<'_>,
     ) -> Result<Response, Error> {
-        let url = call.url(deployment).ok_or(Error::Internal)?;
+        let mut url = call.url(deployment).ok_or(Error::Internal)?;
         let subaccount = self.subaccounts.get(deployment.subaccount).ok_or(Error::Internal)?;
-        let accept = match call.reply {
-            Reply::Whole => &self.json,
-            Reply::Stream { .. } => &self.event_stream,
-        };
+        let accept = if call.is_stream { &self.event_stream } else { &self.json };
+        let (mut body, removed) = deployment.remembered.apply(&call.bytes);
+        exchange.note_dropped(removed);
+        let mut cures: Vec<Cure> = vec![];
         let mut has_renewed = false;
         loop {
             let token = subaccount.credentials.access_token(&self.aicore)?;
@@ -274,19 +419,31 @@ impl Relay {
                 ("accept", accept),
             ];
             headers.extend(subaccount.tenant.as_ref().map(|tenant| ("ai-tenant-id", tenant)));
-            let request =
-                Request { url, headers: &headers, body: Some(call.bytes), silence_max: None };
+            let request = Request { url, headers: &headers, body: Some(&body), silence_max: None };
             exchange.line.borrow_mut().upstream_id = None;
             let mut response = self.aicore.send(&request, Some(exchange.clone()))?;
             let upstream_id = response.header("x-request-id").map(str::to_owned);
             exchange.line.borrow_mut().upstream_id = upstream_id;
             if (200..300).contains(&response.status) {
+                exchange.note_dropped(cures.iter().map(Cure::to_string).collect());
+                cures.into_iter().for_each(|cure| deployment.remember(cure));
                 return Ok(response);
             }
             let error = error_of(&mut response);
-            match (response.status, has_renewed) {
-                (401 | 403, false) if subaccount.credentials.discard(&token) => has_renewed = true,
-                _ => return Err(error),
+            match response.status {
+                401 | 403 if !has_renewed && subaccount.credentials.discard(&token) => {
+                    has_renewed = true;
+                }
+                404 if deployment.turn_to_other() => {
+                    url = deployment.other.as_ref().ok_or(Error::Internal)?;
+                }
+                _ => match healed(&error, &body, &cures) {
+                    Some((cure, better)) => {
+                        body = better.into();
+                        cures.push(cure);
+                    }
+                    None => return Err(error),
+                },
             }
         }
     }
@@ -334,7 +491,8 @@ impl Subaccount {
         let tenant = config.service_key.identity_zone_id.as_deref().map(HeaderText::new);
         let tenant = tenant.transpose().map_err(|e| format!("identityzoneid: {e}"))?;
         let credentials = Arc::new(Credentials::new(&config.service_key)?);
-        Ok(Subaccount { credentials, resource_group, tenant })
+        let api_url = config.service_key.api_url.clone();
+        Ok(Subaccount { api_url, credentials, resource_group, tenant })
     }
 }
 
@@ -342,23 +500,30 @@ impl Subaccount {
 struct Call<'a> {
     /// The name the client used.
     model: String,
-    bytes: &'a [u8],
+    bytes: Cow<'a, [u8]>,
     action: Action,
-    reply: Reply,
-    quirks: Quirks,
+    is_stream: bool,
+    way: Way,
 }
 
-enum Reply {
-    Whole,
-    Stream { wants_usage: bool },
+/// How the reply reaches the client.
+enum Way {
+    /// Its bytes go on.
+    Passes {
+        wants_usage: bool,
+        quirks: Quirks,
+    },
+    Converted(Box<Conversion>),
 }
 
 impl Call<'_> {
     fn url<'a>(&self, deployment: &'a Deployment) -> Option<&'a Url> {
-        match (self.action, &self.reply) {
-            (Action::Embeddings, _) => deployment.embeddings.as_ref(),
-            (_, Reply::Whole) => deployment.chat.as_ref(),
-            (_, Reply::Stream { .. }) => deployment.stream.as_ref(),
+        let is_other = deployment.is_other.load(Ordering::Relaxed);
+        match self.action {
+            Action::Embeddings => deployment.embeddings.as_ref(),
+            _ if is_other => deployment.other.as_ref(),
+            _ if self.is_stream => deployment.stream.as_ref(),
+            _ => deployment.chat.as_ref(),
         }
     }
 }
@@ -434,6 +599,10 @@ impl Exchange {
         line.deployment.clone_from(&deployment.id);
     }
 
+    fn note_dropped(&self, paths: Vec<String>) {
+        self.line.borrow_mut().dropped.extend(paths.into_iter().map(Cow::Owned));
+    }
+
     fn answer_json(&self, status: u16, body: impl Into<Vec<u8>>) -> Result<(), Error> {
         self.answer(status, vec![("content-type", "application/json".into())], &body.into())
     }
@@ -475,6 +644,9 @@ impl Exchange {
             }
             if count == 0 && !matches!(passed, Passed::Done | Passed::Failed(_)) {
                 passed = stream.finish(&mut out);
+            }
+            if matches!(passed, Passed::Done | Passed::Failed(_)) {
+                self.line.borrow_mut().usage = stream.usage();
             }
             match passed {
                 Passed::Done => {
@@ -602,7 +774,7 @@ fn served(model: &Model) -> Result<&'static Service, Error> {
     model.family.service.as_ref().ok_or_else(|| Error::BadRequest {
         path: "model".into(),
         why: format!(
-            "`{}` is of the {} family, which this version of the proxy does not serve yet; it serves OpenAI models",
+            "`{}` is of the {} family, which answers no chat requests",
             model.name, model.family.name
         ),
     })
@@ -635,6 +807,14 @@ fn ask_for_usage(body: &mut Envelope, quirks: Quirks) -> Result<bool, Error> {
         body.set("stream_options", String::from_utf8_lossy(&options.to_bytes()));
     }
     Ok(wants_usage)
+}
+
+/// What an error asks for, where it can be had and has not been tried.
+fn healed(error: &Error, body: &[u8], cures: &[Cure]) -> Option<(Cure, Vec<u8>)> {
+    let cure = healing::cure(error)?;
+    let is_new = cures.len() < CURES_MAX && !cures.contains(&cure);
+    let better = is_new.then(|| cure.apply(body)).flatten()?;
+    Some((cure, better))
 }
 
 fn error_of(response: &mut Response) -> Error {

@@ -341,9 +341,9 @@ fn only_origins_of_the_list_are_let_in() {
 #[test]
 fn bodies_that_cannot_be_used_say_why() {
     let proxy = Proxy::configured(|json| {
-        json["deployment_models"]["anthropic--claude-4.5-sonnet"] =
+        json["deployment_models"]["amazon--titan-embed-text"] =
             json!("http://127.0.0.1:9/v2/inference/deployments/d2");
-        json["families"] = json!({"our-*": "gemini"});
+        json["families"] = json!({"our-*": "titan"});
         json["deployment_models"]["our-own"] =
             json!("http://127.0.0.1:9/v2/inference/deployments/d3");
     });
@@ -367,9 +367,8 @@ fn bodies_that_cannot_be_used_say_why() {
         ("{\"model\":\"GPT-4o\"}", 404, "model", "gpt-4o-mini"),
         ("{\"model\":\"gpt-4\"}", 404, "model", "`gpt-4`"),
         ("{\"model\":\"\"}", 404, "model", "There are: "),
-        ("{\"model\":\"anthropic--claude-4.5-sonnet\"}", 400, "model", "claude family"),
-        ("{\"model\":\"claude-4.5-sonnet\"}", 400, "model", "not serve yet"),
-        ("{\"model\":\"our-own\"}", 400, "model", "gemini family"),
+        ("{\"model\":\"amazon--titan-embed-text\"}", 400, "model", "titan family"),
+        ("{\"model\":\"our-own\"}", 400, "model", "no chat requests"),
     ];
     for (body, status, param, why) in table {
         let reply = proxy.client().send("POST", CHAT, KEY, body.as_bytes());
@@ -386,7 +385,7 @@ fn bodies_that_cannot_be_used_say_why() {
 #[test]
 fn a_body_that_is_too_large_is_refused_before_it_is_read() {
     let proxy = Proxy::limited(|limits| limits.body_bytes_max = 1000);
-    let fits = format!("{{\"model\":\"gpt-4o\",\"x\":\"{}\"}}", "x".repeat(1000 - 25));
+    let fits = format!("{{\"model\":\"gpt-4o\",\"user\":\"{}\"}}", "x".repeat(1000 - 28));
     assert_eq!(fits.len(), 1000);
     assert_eq!(proxy.client().send("POST", CHAT, KEY, fits.as_bytes()).status, 400, "Azure's word");
     let mut client = proxy.client();

@@ -1,6 +1,9 @@
 //! The simulated AI Core keeps its promises: what it refuses, what it answers, and each fault, on
 //! the wire.
 
+#[path = "demo/bedrock.rs"]
+mod bedrock;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Barrier};
@@ -96,7 +99,7 @@ fn deployments_are_filtered_and_paged() {
         assert!(statuses(&some).iter().all(|s| s == status));
     }
     assert_eq!(list("?scenarioId=orchestration").json()["count"], 1);
-    assert_eq!(list("?executableIds=aws-bedrock,orchestration").json()["count"], 1);
+    assert_eq!(list("?executableIds=aws-bedrock,orchestration").json()["count"], 9);
     let page = list("?$top=2&$skip=1").json();
     assert_eq!(page["count"], all["count"]);
     assert_eq!(page["resources"][0], all["resources"][1]);

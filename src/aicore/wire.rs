@@ -52,6 +52,8 @@ pub struct Call {
     pub watch: Option<Rc<dyn Watch>>,
     /// A shorter limit to silences than the configured one.
     pub silence_max: Option<Duration>,
+    /// When the whole call has to be over, however lively its connection is.
+    pub deadline: Option<Instant>,
     /// An idle connection has just turned out to be closed: take a new one.
     pub is_repeat: bool,
 }
@@ -91,11 +93,18 @@ pub struct Connector {
     tls: Arc<rustls::ClientConfig>,
     pool: Arc<IdlePool>,
     proxy: ConnectProxyConnector,
+    /// The host of a URL that stands for another one, and whose certificate is wanted of it.
+    stand_in: Option<(String, String)>,
 }
 
 impl Connector {
     pub fn new(tls: Arc<rustls::ClientConfig>, pool: Arc<IdlePool>) -> Connector {
-        Connector { tls, pool, proxy: ConnectProxyConnector::default() }
+        Connector { tls, pool, proxy: ConnectProxyConnector::default(), stand_in: None }
+    }
+
+    /// Of `host` the certificate of `name` is wanted.
+    pub fn with_stand_in(self, host: String, name: String) -> Connector {
+        Connector { stand_in: Some((host, name)), ..self }
     }
 
     /// Not inlined: an idle connection is the rule, and takes less of the stack.
@@ -116,8 +125,12 @@ impl Connector {
             }
             return Ok(Stream::Plain(socket));
         }
-        let host = details.uri.host().unwrap_or("").trim_matches(['[', ']']);
-        let name = ServerName::try_from(host)
+        let host = details.uri.host().unwrap_or("");
+        let host = match &self.stand_in {
+            Some((stand_in, name)) if stand_in == host => name,
+            _ => host,
+        };
+        let name = ServerName::try_from(host.trim_matches(['[', ']']))
             .map_err(|_| ureq::Error::Tls("the host name can have no certificate"))?
             .to_owned();
         let connection = ClientConnection::new(self.tls.clone(), name).map_err(tls_error)?;
@@ -371,20 +384,19 @@ impl Socket {
 
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Socket::Tcp { stream, read_max } if *read_max > BRIEF => match stream.read(buffer) {
-                Err(e) if is_early(&e) => {
-                    wait_readable(stream, *read_max - BRIEF)?;
-                    stream.read(buffer)
-                }
-                read => read,
-            },
-            Socket::Tcp { stream, read_max } => {
-                wait_readable(stream, *read_max)?;
-                stream.read(buffer)
+        let (stream, read_max) = match self {
+            Socket::Tcp { stream, read_max } => (stream, (*read_max).min(time_left())),
+            Socket::Tunnel(adapter) => return adapter.read(buffer),
+        };
+        if read_max > BRIEF {
+            match stream.read(buffer) {
+                Err(e) if is_early(&e) => wait_readable(stream, read_max - BRIEF)?,
+                read => return read,
             }
-            Socket::Tunnel(adapter) => adapter.read(buffer),
+        } else {
+            wait_readable(stream, read_max)?;
         }
+        stream.read(buffer)
     }
 }
 
@@ -399,6 +411,12 @@ impl Write for Socket {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Until the call has to be over.
+fn time_left() -> Duration {
+    let deadline = CALL.with_borrow(|call| call.deadline);
+    deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
 }
 
 /// Waits for AI Core, and looks at the client meanwhile: its hang-up ends the wait, and it hears of long silences.

@@ -232,7 +232,8 @@ impl Brackets {
             let has_next = self.calls.get(1).is_some();
             let Some(first) = self.calls.front() else { return };
             // A next one has begun: this one is over if its arguments are.
-            if !first.is_whole && !(has_next && is_json(&first.arguments)) {
+            let is_over = first.is_whole || (has_next && is_json(&first.arguments));
+            if !is_over {
                 return;
             }
             self.close_first();

@@ -179,7 +179,7 @@ impl Fit {
 }
 
 /// What was changed in a request and has to be changed back in its reply.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Undo {
     /// The upstream's name → the client's.
     names: HashMap<String, String>,
@@ -187,7 +187,7 @@ pub struct Undo {
 }
 
 /// A reply that comes as the arguments of a call.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Answer {
     tool: String,
     /// The answer is the one property of the arguments.
@@ -367,7 +367,7 @@ fn drop_what_others_sealed(request: &mut Request, takes: fn(&Seal) -> bool) {
 }
 
 /// Turns of one role in a row become one. Within the assistant's, calls come last.
-fn merged(turns: Vec<Turn>) -> Vec<Turn> {
+pub fn merged(turns: Vec<Turn>) -> Vec<Turn> {
     let mut merged: Vec<Turn> = Vec::with_capacity(turns.len());
     for turn in turns {
         match merged.last_mut() {
@@ -390,7 +390,7 @@ fn paired(mut turns: Vec<Turn>, fit: &Fit) -> Vec<Turn> {
     for i in 0..turns.len() {
         let mut turn = std::mem::replace(&mut turns[i], Turn { role: Role::User, blocks: vec![] });
         if turn.role == Role::User {
-            turn.blocks.iter_mut().for_each(|b| to_text_if_result(b));
+            turn.blocks.iter_mut().for_each(to_text_if_result);
             push(&mut paired, turn);
             continue;
         }

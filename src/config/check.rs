@@ -224,6 +224,17 @@ impl Reader {
         None
     }
 
+    pub fn yes_or_no(&mut self, path: &str, json: Option<&Json>) -> Option<bool> {
+        match json? {
+            Json::Bool(value) => return Some(*value),
+            Json::Text(_) => {
+                self.problem(path, "found a string: write true or false, without quotes");
+            }
+            other => self.wrong_kind(path, other, "true or false"),
+        }
+        None
+    }
+
     /// A path, relative ones to the folder of the configuration.
     pub fn path(&mut self, path: &str, json: Option<&Json>) -> Option<PathBuf> {
         let text = self.text(path, json?, "the path of a file")?;

@@ -7,7 +7,7 @@ use std::fmt;
 
 pub enum Json {
     Null,
-    Bool,
+    Bool(bool),
     /// `None`: negative, with a fraction, or past 64 bits.
     Number(Option<u64>),
     Text(String),
@@ -26,7 +26,7 @@ impl Json {
     pub fn kind(&self) -> &'static str {
         match self {
             Json::Null => "null",
-            Json::Bool => "true or false",
+            Json::Bool(_) => "true or false",
             Json::Number(_) => "a number",
             Json::Text(_) => "a string",
             Json::List(_) => "a list",
@@ -69,8 +69,8 @@ impl<'de> Visitor<'de> for AsWritten {
         Ok(Json::Null)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Json, E> {
-        Ok(Json::Bool)
+    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
+        Ok(Json::Bool(value))
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Json, E> {

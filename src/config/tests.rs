@@ -105,6 +105,24 @@ fn optional_parts_are_read_in_file_order() {
 }
 
 #[test]
+fn images_are_fetched_under_limits_of_their_own() {
+    let limits = r#"{"fetch_images": false, "fetch_images_from": ["Images.corp", "10.1.2.3:8080"],
+        "image_bytes_max": 1024, "image_ms_max": 100}"#;
+    let expected = Limits {
+        fetch_images: false,
+        fetch_images_from: ["images.corp", "10.1.2.3:8080"]
+            .map(|h| Allowed::parse(h).unwrap())
+            .into(),
+        image_bytes_max: 1024,
+        image_ms_max: 100,
+        ..Limits::default()
+    };
+    assert_eq!(loaded(&config(&[("limits", limits)])).config.limits, expected);
+    // With what else the largest of them is a request that Bedrock still takes.
+    assert!(Limits::default().image_bytes_max.div_ceil(3) * 4 < 19_600_000);
+}
+
+#[test]
 fn hashed_keys_are_the_keys() {
     let hashed = hash_key("a-key-of-decent-length").unwrap();
     let text = config(&[("secret_authentication_tokens", &format!("[\"{hashed}\"]"))]);
@@ -272,6 +290,41 @@ fn problems_are_named_with_their_path() {
             "limits",
             r#"{"keep_alive_ms": -1}"#,
             "limits.keep_alive_ms: out of range: write a whole number from 100 to 600000",
+        ),
+        (
+            "limits",
+            r#"{"fetch_images": "false"}"#,
+            "limits.fetch_images: found a string: write true or false, without quotes",
+        ),
+        (
+            "limits",
+            r#"{"fetch_images": 0}"#,
+            "limits.fetch_images: found a number: write true or false",
+        ),
+        (
+            "limits",
+            r#"{"fetch_images_from": "h"}"#,
+            "limits.fetch_images_from: found a string: write a list of hosts, as in [\"images.example:8080\"]",
+        ),
+        (
+            "limits",
+            r#"{"fetch_images_from": ["h", "https://h"]}"#,
+            "limits.fetch_images_from[1]: a port that is none: write HOST or HOST:PORT, as in images.example:8080",
+        ),
+        (
+            "limits",
+            r#"{"fetch_images_from": ["*.example"]}"#,
+            "limits.fetch_images_from[0]: neither a host name nor an address: write HOST or HOST:PORT, as in images.example:8080",
+        ),
+        (
+            "limits",
+            r#"{"image_bytes_max": 0}"#,
+            "limits.image_bytes_max: out of range: write a whole number from 1024 to 268435456",
+        ),
+        (
+            "limits",
+            r#"{"image_ms_max": 1}"#,
+            "limits.image_ms_max: out of range: write a whole number from 100 to 600000",
         ),
         (
             "log",

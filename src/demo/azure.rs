@@ -11,8 +11,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use super::fault::without_markers;
-use super::{Answer, Call, Deployment, Fault, ai_api_error, pairs, schema, value};
+use super::story::{
+    Choice, End, Format, Prompt, Story, Tool, ToolCall, thirds, tokens, vector, woven,
+};
+use super::{Answer, Call, Deployment, Fault, ai_api_error, pairs, value};
 use check::{present, refusal};
 
 pub(super) fn serve(call: &Call<'_>) -> Result<Answer, Answer> {
@@ -26,6 +28,12 @@ pub(super) fn serve(call: &Call<'_>) -> Result<Answer, Answer> {
             Err(ai_api_error(404, "01020404", "No such path in this deployment", &target))
         }
     }
+}
+
+/// What a stream says of a rate limit.
+pub(super) fn error_frame(_: &Call<'_>) -> String {
+    let error = json!({"code": "429", "message": "exceeded token rate limit (demo)"});
+    json!({ "error": error }).to_string()
 }
 
 /// `2024-10-21` or `2025-04-01-preview`.
@@ -51,42 +59,34 @@ fn chat(call: &Call<'_>) -> Result<Answer, Answer> {
 }
 
 /// An answer before it is written either way.
-struct Completion {
+struct Completion<'a> {
     id: String,
     created: u64,
     model: &'static str,
-    choices: Vec<Choice>,
+    choices: Vec<Story>,
+    fault: &'a Fault,
+    /// What the ids of calls begin with.
+    call_id: String,
     usage: Value,
     /// How many alternatives each token is to have; `None` without logprobs.
     logprobs: Option<usize>,
 }
 
-#[derive(Clone)]
-struct Choice {
-    /// The text's pieces, one a frame.
-    pieces: Vec<String>,
-    calls: Vec<ToolCall>,
-    finish: &'static str,
-}
-
-#[derive(Clone)]
-struct ToolCall {
-    id: String,
-    name: String,
-    arguments: String,
-}
-
-impl Completion {
-    fn new(call: &Call<'_>, request: &Map<String, Value>, prompt_tokens: usize) -> Completion {
+impl Completion<'_> {
+    fn new<'a>(
+        call: &'a Call<'_>,
+        request: &Map<String, Value>,
+        prompt_tokens: usize,
+    ) -> Completion<'a> {
         let most = ["max_completion_tokens", "max_tokens"]
             .into_iter()
             .find_map(|key| present(request, key)?.as_u64())
             .map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
         let thinking = reasoning_tokens(call.deployment, request).min(most / 2);
-        let choice = choice(call, request, most - thinking);
+        let story = Story::new(&prompt(request, most - thinking), call.fault);
         let count = request.get("n").and_then(Value::as_u64).unwrap_or(1);
-        let choices = (0..count).map(|_| choice.clone()).collect::<Vec<_>>();
-        let spoken = choices.iter().map(Choice::tokens).sum::<usize>();
+        let choices = (0..count).map(|_| story.clone()).collect::<Vec<_>>();
+        let spoken = choices.iter().map(Story::tokens).sum::<usize>();
         let logprobs = request.get("logprobs") == Some(&json!(true));
         let top = request.get("top_logprobs").and_then(Value::as_u64).unwrap_or(0) as usize;
         Completion {
@@ -94,6 +94,8 @@ impl Completion {
             created: now(),
             model: call.deployment.answers_as,
             choices,
+            fault: call.fault,
+            call_id: format!("call_Demo{:018}", call.number),
             usage: usage(prompt_tokens, spoken + thinking, thinking),
             logprobs: logprobs.then_some(top),
         }
@@ -101,7 +103,7 @@ impl Completion {
 
     fn whole(&self) -> Value {
         let choices = self.choices.iter().enumerate().map(|(index, choice)| {
-            let text = choice.pieces.concat();
+            let text = choice.text();
             let mut message = json!({
                 "annotations": [],
                 "content": text,
@@ -110,11 +112,11 @@ impl Completion {
             });
             if !choice.calls.is_empty() {
                 message["content"] = Value::Null;
-                message["tool_calls"] = choice.calls.iter().map(ToolCall::whole).collect();
+                message["tool_calls"] = self.calls(choice);
             }
             json!({
                 "content_filter_results": if choice.calls.is_empty() { safe() } else { json!({}) },
-                "finish_reason": choice.finish,
+                "finish_reason": self.finish(choice),
                 "index": index,
                 "logprobs": self.logprobs(choice.pieces.iter()),
                 "message": message,
@@ -149,7 +151,7 @@ impl Completion {
         frames
     }
 
-    fn choice_frames(&self, index: usize, choice: &Choice) -> Vec<String> {
+    fn choice_frames(&self, index: usize, choice: &Story) -> Vec<String> {
         let mut frames = Vec::new();
         let mut frame = |filter: Value, delta: Value, finish: Value, logprobs: Value| {
             let choice = json!({
@@ -169,21 +171,36 @@ impl Completion {
             let logprobs = self.logprobs(std::iter::once(piece));
             frame(safe(), json!({ "content": piece }), Value::Null, logprobs);
         }
-        for (n, call) in choice.calls.iter().enumerate() {
-            let mut open = json!({"tool_calls": [call.opened(n)]});
-            if n == 0 {
-                open["content"] = Value::Null;
-                open["refusal"] = Value::Null;
-                open["role"] = json!("assistant");
-            }
-            frame(json!({}), open, Value::Null, Value::Null);
-            for piece in thirds(&call.arguments) {
-                let delta = json!({"function": {"arguments": piece}, "index": n});
-                frame(json!({}), json!({ "tool_calls": [delta] }), Value::Null, Value::Null);
-            }
+        let calls = choice.calls.iter().enumerate();
+        let calls = calls.map(|(n, call)| self.call_deltas(n, call)).collect();
+        for delta in woven(calls, self.fault.interleave) {
+            frame(json!({}), delta, Value::Null, Value::Null);
         }
-        frame(json!({}), json!({}), json!(choice.finish), Value::Null);
+        frame(json!({}), json!({}), json!(self.finish(choice)), Value::Null);
         frames
+    }
+
+    fn call_deltas(&self, n: usize, call: &ToolCall) -> Vec<Value> {
+        let mut open = json!({"tool_calls": [self.opened(n, call)]});
+        if n == 0 {
+            open["content"] = Value::Null;
+            open["refusal"] = Value::Null;
+            open["role"] = json!("assistant");
+        }
+        let mut deltas = vec![open];
+        deltas.extend(thirds(&call.arguments).iter().map(|piece| {
+            let delta = json!({"function": {"arguments": piece}, "index": n});
+            json!({ "tool_calls": [delta] })
+        }));
+        deltas
+    }
+
+    fn finish(&self, story: &Story) -> &str {
+        self.fault.stop_reason.as_deref().unwrap_or(match story.end {
+            End::Said | End::Stopped(_) => "stop",
+            End::Calls => "tool_calls",
+            End::Full => "length",
+        })
     }
 
     fn frame(&self, choices: Value, usage: &Value) -> String {
@@ -197,6 +214,23 @@ impl Completion {
             "usage": usage,
         })
         .to_string()
+    }
+
+    fn calls(&self, choice: &Story) -> Value {
+        let calls = choice.calls.iter().enumerate().map(|(n, call)| {
+            let function = json!({"arguments": call.arguments, "name": call.name});
+            json!({"function": function, "id": self.id_of_call(n), "type": "function"})
+        });
+        calls.collect()
+    }
+
+    fn opened(&self, n: usize, call: &ToolCall) -> Value {
+        let function = json!({"arguments": "", "name": call.name});
+        json!({"function": function, "id": self.id_of_call(n), "index": n, "type": "function"})
+    }
+
+    fn id_of_call(&self, n: usize) -> String {
+        format!("{}{n:02}", self.call_id)
     }
 
     fn logprobs<'a>(&self, pieces: impl Iterator<Item = &'a String>) -> Value {
@@ -214,168 +248,69 @@ impl Completion {
     }
 }
 
-impl Choice {
-    fn tokens(&self) -> usize {
-        let spoken = self.pieces.iter().map(String::len).sum::<usize>();
-        let called = self.calls.iter().map(|c| c.name.len() + c.arguments.len()).sum::<usize>();
-        tokens(spoken + called)
-    }
-}
-
-impl ToolCall {
-    fn whole(&self) -> Value {
-        let function = json!({"arguments": self.arguments, "name": self.name});
-        json!({"function": function, "id": self.id, "type": "function"})
-    }
-
-    fn opened(&self, index: usize) -> Value {
-        let function = json!({"arguments": "", "name": self.name});
-        json!({"function": function, "id": self.id, "index": index, "type": "function"})
-    }
-}
-
-/// Tool calls, an instance of the wanted schema, or a sentence.
-fn choice(call: &Call<'_>, request: &Map<String, Value>, most_tokens: usize) -> Choice {
-    let calls = tool_calls(call, request);
-    if !calls.is_empty() {
-        return Choice { pieces: Vec::new(), calls, finish: "tool_calls" };
-    }
-    if let Some(count) = call.fault.frames {
-        let pieces = (1..=count).map(|n| format!("word{n} ")).collect();
-        return Choice { pieces, calls, finish: "stop" };
-    }
-    let said = said(request);
-    let format = request.get("response_format");
-    let text = match format.and_then(|f| f.get("type")?.as_str()) {
-        Some("json_object") => json!({ "answer": said }).to_string(),
-        Some("json_schema") => {
-            let wanted = format.and_then(|f| f.pointer("/json_schema/schema"));
-            schema::instance(wanted.unwrap_or(&Value::Null)).to_string()
-        }
-        _ => said,
-    };
-    let (text, finish) = shortened(text, request, most_tokens);
-    Choice { pieces: words(&text), calls, finish }
-}
-
-/// The text up to the first stop sequence or the last token allowed, and why it ends there.
-fn shortened(
-    mut text: String,
-    request: &Map<String, Value>,
-    most: usize,
-) -> (String, &'static str) {
-    let stops = match request.get("stop") {
-        Some(Value::String(stop)) => vec![stop.as_str()],
-        Some(Value::Array(stops)) => stops.iter().filter_map(Value::as_str).collect(),
-        _ => Vec::new(),
-    };
-    let stops = stops.iter().filter(|stop| !stop.is_empty());
-    if let Some(end) = stops.filter_map(|stop| text.find(stop)).min() {
-        text.truncate(end);
-    }
-    if tokens(text.len()) <= most {
-        return (text, "stop");
-    }
-    let mut end = most.saturating_mul(BYTES_PER_TOKEN).min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
-    (text, "length")
-}
-
-/// What a person would read: their own words or a tool's, and what it is that answers.
-fn said(request: &Map<String, Value>) -> String {
+fn prompt(request: &Map<String, Value>, most_tokens: usize) -> Prompt {
     let messages = messages(request);
-    let results = messages.iter().rev().take_while(|m| m["role"] == "tool").collect::<Vec<_>>();
-    if !results.is_empty() {
-        let texts = results.iter().rev().map(|m| text_of(m)).collect::<Vec<_>>();
-        return format!("The tool says: {} — {SIGNATURE}", texts.join(" · "));
-    }
+    let results = messages.iter().rev().take_while(|m| m["role"] == "tool").map(text_of);
+    let mut results = results.collect::<Vec<_>>();
+    results.reverse();
     let user = messages.iter().rev().find(|m| m["role"] == "user").unwrap_or(&Value::Null);
-    let seen = match parts(user).filter(|part| part["type"] == "image_url").count() {
-        0 => String::new(),
-        1 => " I see 1 image.".to_owned(),
-        n => format!(" I see {n} images."),
-    };
-    format!("You said: \"{}\".{seen} {SIGNATURE}", without_markers(&text_of(user)))
+    Prompt {
+        user: text_of(user),
+        asks: messages.last().is_some_and(|last| last["role"] == "user"),
+        results,
+        images: parts(user).filter(|part| part["type"] == "image_url").count(),
+        tools: tools(request),
+        choice: tool_choice(request),
+        parallel: request.get("parallel_tool_calls") != Some(&json!(false)),
+        format: format(request),
+        stops: stops(request),
+        most_tokens,
+        ..Prompt::default()
+    }
 }
 
-/// The calls that the marker, `tool_choice` or the user's words ask for.
-fn tool_calls(call: &Call<'_>, request: &Map<String, Value>) -> Vec<ToolCall> {
+fn tools(request: &Map<String, Value>) -> Vec<Tool> {
     let tools = present(request, "tools").and_then(Value::as_array);
     let functions = tools.into_iter().flatten().filter_map(|tool| tool.get("function"));
-    let functions = functions.collect::<Vec<_>>();
-    let mut wanted = wanted_tools(call.fault, request, &functions);
-    if request.get("parallel_tool_calls") == Some(&json!(false)) {
-        wanted.truncate(1);
-    }
-    let made = wanted.iter().enumerate().map(|(n, function)| {
-        let parameters = function.get("parameters").unwrap_or(&Value::Null);
-        let arguments = match parameters {
-            Value::Null => json!({}),
-            parameters => schema::instance(parameters),
-        };
-        ToolCall {
-            id: format!("call_Demo{:018}{n:02}", call.number),
-            name: function["name"].as_str().unwrap_or_default().to_owned(),
-            arguments: arguments.to_string(),
-        }
-    });
-    made.collect()
+    let tool = |function: &Value| Tool {
+        name: function["name"].as_str().unwrap_or_default().to_owned(),
+        parameters: function["parameters"].clone(),
+    };
+    functions.map(tool).collect()
 }
 
-fn wanted_tools<'a>(
-    fault: &Fault,
-    request: &Map<String, Value>,
-    functions: &[&'a Value],
-) -> Vec<&'a Value> {
-    let named = |names: &dyn Fn(&str) -> bool| {
-        let known = functions.iter().filter(|f| f["name"].as_str().is_some_and(names));
-        known.copied().collect::<Vec<_>>()
-    };
-    let last = messages(request).last().unwrap_or(&Value::Null);
-    let from_user = last["role"] == "user";
-    let words = without_markers(&text_of(last));
-    let mentioned = || named(&|name| from_user && mentions(&words, name));
+fn tool_choice(request: &Map<String, Value>) -> Choice {
     match request.get("tool_choice") {
-        Some(Value::String(choice)) if choice == "none" => Vec::new(),
-        Some(Value::String(choice)) if choice == "required" => {
-            let mentioned = mentioned();
-            let first = functions.first().copied().into_iter().collect();
-            if mentioned.is_empty() { first } else { mentioned }
-        }
+        Some(Value::String(choice)) if choice == "none" => Choice::Never,
+        Some(Value::String(choice)) if choice == "required" => Choice::Any,
         Some(choice @ Value::Object(_)) => {
             let name = choice.pointer("/function/name").and_then(Value::as_str);
-            named(&|known| name == Some(known))
+            Choice::Named(name.unwrap_or_default().to_owned())
         }
-        _ if from_user && !fault.tools.is_empty() => {
-            named(&|name| fault.tools.iter().any(|wanted| wanted == name))
-        }
-        _ => mentioned(),
+        _ => Choice::Auto,
     }
 }
 
-/// The name as a word of its own.
-fn mentions(text: &str, name: &str) -> bool {
-    let part_of_name = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
-    text.match_indices(name).any(|(at, _)| {
-        let before = text[..at].chars().next_back();
-        let after = text[at + name.len()..].chars().next();
-        !before.is_some_and(part_of_name) && !after.is_some_and(part_of_name)
-    })
+fn format(request: &Map<String, Value>) -> Format {
+    let format = request.get("response_format");
+    match format.and_then(|f| f.get("type")?.as_str()) {
+        Some("json_object") => Format::Json,
+        Some("json_schema") => {
+            let wanted = format.and_then(|f| f.pointer("/json_schema/schema"));
+            Format::Schema(wanted.cloned().unwrap_or_default())
+        }
+        _ => Format::Text,
+    }
 }
 
-/// Pieces that end after a space; a long text has longer ones, so that no answer takes for ever.
-fn words(text: &str) -> Vec<String> {
-    let words = text.split_inclusive(' ').collect::<Vec<_>>();
-    let size = words.len().div_ceil(PIECES_MAX).max(1);
-    words.chunks(size).map(<[&str]>::concat).collect()
-}
-
-fn thirds(text: &str) -> Vec<String> {
-    let chars = text.chars().collect::<Vec<_>>();
-    chars.chunks(chars.len().div_ceil(3).max(1)).map(|c| c.iter().collect()).collect()
+fn stops(request: &Map<String, Value>) -> Vec<String> {
+    match request.get("stop") {
+        Some(Value::String(stop)) => vec![stop.clone()],
+        Some(Value::Array(stops)) => {
+            stops.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 fn messages(request: &Map<String, Value>) -> &[Value] {
@@ -411,10 +346,6 @@ fn reasoning_tokens(deployment: &Deployment, request: &Map<String, Value>) -> us
         (true, Some("minimal" | "low")) => 16,
         (true, _) => 64,
     }
-}
-
-fn tokens(bytes: usize) -> usize {
-    bytes.div_ceil(BYTES_PER_TOKEN)
 }
 
 fn usage(prompt: usize, completion: usize, reasoning: usize) -> Value {
@@ -520,26 +451,10 @@ fn dimensions(request: &Map<String, Value>, deployment: &Deployment) -> Result<u
     })
 }
 
-/// A vector of length 1, the same for the same text.
-fn vector(text: &str, dimensions: usize) -> Vec<f32> {
-    let digest = crate::auth::digest(text);
-    let mut seed = digest.iter().take(8).fold(0_u64, |seed, byte| seed << 8 | u64::from(*byte));
-    let mut next = || {
-        // The constants are Knuth's MMIX generator.
-        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (seed >> 40) as f32 / (1 << 23) as f32 - 1.0
-    };
-    let raw = (0..dimensions).map(|_| next()).collect::<Vec<_>>();
-    let length = raw.iter().map(|x| x * x).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
-    raw.iter().map(|x| x / length).collect()
-}
-
 fn packed(vector: &[f32]) -> String {
     STANDARD.encode(vector.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>())
 }
 
-const SIGNATURE: &str = "This is the demo of sap-ai-core-llm-proxy: a simulated SAP AI Core \
-                         answers, no model is involved — enjoy 👋";
 const FINGERPRINT: &str = "fp_0123456789";
 const PROMPT_FILTER_FRAME: &str = concat!(
     r#"{"choices":[],"created":0,"id":"","model":"","object":"","prompt_filter_results":[{"#,
@@ -549,6 +464,4 @@ const PROMPT_FILTER_FRAME: &str = concat!(
     r#""violence":{"filtered":false,"severity":"safe"}}}]}"#,
 );
 const EMBEDDING_KEYS: &[&str] = &["input", "model", "dimensions", "encoding_format", "user"];
-const BYTES_PER_TOKEN: usize = 4;
-const PIECES_MAX: usize = 80;
 const INPUTS_MAX: usize = 2048;

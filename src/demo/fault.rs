@@ -3,6 +3,8 @@
 
 use serde_json::json;
 
+use super::http::Answer;
+
 /// Where a fault applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Place {
@@ -50,16 +52,34 @@ pub struct Fault {
     /// (n, ms): a longer silence before frame n.
     pub silence: Option<(usize, u64)>,
 
+    // ── what is refused, though it is usually not, and the other way round
+    /// These top-level fields are not permitted to this request, by families that say so.
+    pub refuse: Vec<String>,
+    /// Any beta flag is an invalid one.
+    pub refuse_beta: bool,
+    /// These fields, by their path, are permitted.
+    pub accept: Vec<String>,
+
     // ── what a stream holds, and how it ends
     /// The text is this many words, one content frame each.
     pub frames: Option<usize>,
     /// Call these tools, if the request offers them.
     pub tools: Vec<String>,
+    /// A redacted thinking block comes before the thinking block.
+    pub redacted: bool,
+    /// Why the answer ended, in the family's own word.
+    pub stop_reason: Option<String>,
+    /// The pieces of parallel tool calls take turns.
+    pub interleave: bool,
+    /// How the stream of Converse is written: `json`, `pyrepr`, `noprefix`, `single_newline`.
+    pub converse: String,
     /// After n frames an error frame, then a clean end without `[DONE]`.
     pub error_after: Option<usize>,
     /// After n frames the connection is closed, without the last chunk; a plain answer is cut in
     /// the middle.
     pub cut_after: Option<usize>,
+    /// After n bytes of the body the connection is closed, unless it is shorter.
+    pub bytes: Option<usize>,
     /// After n frames a clean end.
     pub end_after: Option<usize>,
     /// The last n frames are left out: 1 for no `[DONE]`.
@@ -97,10 +117,18 @@ impl Default for Fault {
             delay_ms: 0,
             pause_ms: None,
             silence: None,
+            refuse: Vec::new(),
+            refuse_beta: false,
+            accept: Vec::new(),
             frames: None,
             tools: Vec::new(),
+            redacted: false,
+            stop_reason: None,
+            interleave: false,
+            converse: String::new(),
             error_after: None,
             cut_after: None,
+            bytes: None,
             end_after: None,
             drop_last: 0,
             pieces: Vec::new(),
@@ -135,11 +163,12 @@ impl Fault {
         self.body.clone().unwrap_or_else(|| usual_body(self.status))
     }
 
-    pub(super) fn error_frame(&self) -> String {
-        self.body.clone().unwrap_or_else(|| {
-            let error = json!({"code": "429", "message": "exceeded token rate limit (demo)"});
-            json!({ "error": error }).to_string()
-        })
+    /// The answer instead, if there is to be one; `by_family` is the body a family has for a
+    /// status.
+    pub(super) fn answer_instead(&self, by_family: fn(u16) -> Option<String>) -> Option<Answer> {
+        let body = || self.body.clone().or_else(|| by_family(self.status));
+        let body = || body().unwrap_or_else(|| usual_body(self.status));
+        (self.status != 0).then(|| Answer::guess(self.status, body()))
     }
 }
 
@@ -221,6 +250,14 @@ fn set(marker: &mut Marker, name: &str, value: &str) -> Option<()> {
             let (frame, ms) = value.split_once(':')?;
             fault.silence = Some((frame.parse().ok()?, ms.parse().ok()?));
         }
+        "refuse" => fault.refuse.extend(value.split(',').map(str::to_owned)),
+        "accept" => fault.accept.extend(value.split(',').map(str::to_owned)),
+        "stop_reason" if !flag => fault.stop_reason = Some(value.to_owned()),
+        "converse" => {
+            let known = ["json", "pyrepr", "noprefix", "single_newline"].contains(&value);
+            fault.converse = known.then(|| value.to_owned())?;
+        }
+        "bytes" => fault.bytes = Some(value.parse().ok()?),
         "frames" => fault.frames = Some(value.parse().ok().filter(|n| *n <= FRAMES_MAX)?),
         "tool" => fault.tools.extend(value.split(',').map(str::to_owned)),
         "error_after" => fault.error_after = Some(value.parse().ok()?),
@@ -234,6 +271,9 @@ fn set(marker: &mut Marker, name: &str, value: &str) -> Option<()> {
         "blank_lines" => fault.blank_lines = value.parse().ok().filter(|n| *n <= 100)?,
         "head_bytes" => fault.head_bytes = value.parse().ok().filter(|n| *n <= HEAD_BYTES_MAX)?,
         "no_answer" if flag => fault.no_answer = true,
+        "refuse_beta" if flag => fault.refuse_beta = true,
+        "redacted" if flag => fault.redacted = true,
+        "interleave" if flag => fault.interleave = true,
         "crlf" if flag => fault.crlf = true,
         "comments" if flag => fault.comments = true,
         "no_space" if flag => fault.no_space = true,

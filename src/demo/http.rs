@@ -48,8 +48,27 @@ pub(super) struct Answer {
 #[derive(Debug, Clone)]
 pub(super) enum Content {
     Whole(String),
+    Stream(Stream),
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Stream {
     /// What stands behind each `data: `.
-    Stream(Vec<String>),
+    pub frames: Vec<String>,
+    /// The frame that tells of an error.
+    pub error: String,
+    pub framing: Framing,
+}
+
+/// How a frame stands on its lines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Framing {
+    #[default]
+    Sse,
+    /// `data: ` and one line end.
+    SingleNewline,
+    /// Neither `data: ` nor a blank line.
+    NoPrefix,
 }
 
 impl Answer {
@@ -69,7 +88,23 @@ impl Answer {
 
     pub fn stream(frames: Vec<String>) -> Answer {
         let headers = vec![("content-type".to_owned(), "text/event-stream".to_owned())];
-        Answer { status: 200, headers, content: Content::Stream(frames) }
+        let stream = Stream { frames, error: String::new(), framing: Framing::default() };
+        Answer { status: 200, headers, content: Content::Stream(stream) }
+    }
+
+    /// With the frame that tells of an error, should it be a stream.
+    pub fn with_error(mut self, error: String) -> Answer {
+        if let Content::Stream(stream) = &mut self.content {
+            stream.error = error;
+        }
+        self
+    }
+
+    pub fn with_framing(mut self, framing: Framing) -> Answer {
+        if let Content::Stream(stream) = &mut self.content {
+            stream.framing = framing;
+        }
+        self
     }
 
     pub fn with_header(mut self, name: &str, value: &str) -> Answer {
@@ -142,7 +177,7 @@ impl Connection {
         }
         let cut = match &answer.content {
             Content::Whole(body) => self.write_whole(answer, body, fault)?,
-            Content::Stream(frames) => self.write_stream(answer, frames, fault, pace_ms)?,
+            Content::Stream(stream) => self.write_stream(answer, stream, fault, pace_ms)?,
         };
         let says_close = answer.headers.iter().any(|(n, v)| n == "connection" && v == "close");
         Ok(!(cut || fault.close || fault.early || says_close || request.closes()))
@@ -150,32 +185,41 @@ impl Connection {
 
     fn write_whole(&mut self, answer: &Answer, body: &str, fault: &Fault) -> io::Result<bool> {
         let mut bytes = response_head(answer, fault, &format!("content-length: {}", body.len()));
-        let cut = fault.cut_after.is_some();
-        let until = if cut { body.len() / 2 } else { body.len() };
+        let until = match (fault.bytes, fault.cut_after) {
+            (Some(bytes), _) => bytes.min(body.len()),
+            (None, Some(_)) => body.len() / 2,
+            (None, None) => body.len(),
+        };
         bytes.extend_from_slice(&body.as_bytes()[..until]);
         self.write(&bytes)?;
-        Ok(cut)
+        Ok(fault.cut_after.is_some() || fault.bytes == Some(until))
     }
 
     fn write_stream(
         &mut self,
         answer: &Answer,
-        frames: &[String],
+        stream: &Stream,
         fault: &Fault,
         pace_ms: u64,
     ) -> io::Result<bool> {
         self.write(&response_head(answer, fault, "transfer-encoding: chunked"))?;
         let pause_ms = fault.pause_ms.unwrap_or(pace_ms);
-        let error = fault.error_frame();
-        for (n, frame) in bent(frames, fault, &error).into_iter().enumerate() {
+        let mut left = fault.bytes.unwrap_or(usize::MAX);
+        for (n, frame) in bent(stream, fault).into_iter().enumerate() {
+            if left == 0 {
+                return Ok(true);
+            }
             match fault.silence {
                 Some((at, ms)) if at == n => self.pause(ms)?,
                 _ if n > 0 => self.pause(pause_ms)?,
                 _ => {}
             }
-            self.write_frame(frame_bytes(frame, fault).as_slice(), &fault.pieces)?;
+            let mut bytes = frame_bytes(frame, stream.framing, fault);
+            bytes.truncate(left);
+            left -= bytes.len();
+            self.write_frame(&bytes, &fault.pieces)?;
         }
-        if fault.cut_after.is_some() {
+        if left == 0 || fault.cut_after.is_some() {
             return Ok(true);
         }
         self.write(b"0\r\n\r\n")?;
@@ -329,21 +373,26 @@ fn response_head(answer: &Answer, fault: &Fault, framing: &str) -> Vec<u8> {
     head.into_bytes()
 }
 
-/// The frames as the fault ends them; `error` is the frame of an error.
-fn bent<'a>(frames: &'a [String], fault: &Fault, error: &'a str) -> Vec<&'a str> {
+/// The frames as the fault ends them.
+fn bent<'a>(stream: &'a Stream, fault: &'a Fault) -> Vec<&'a str> {
+    let frames = &stream.frames;
     let left = frames.len().saturating_sub(fault.drop_last);
     let ends = [fault.end_after, fault.cut_after, fault.error_after].into_iter().flatten();
     let left = ends.fold(left, usize::min);
-    let error = fault.error_after.map(|_| error);
+    let error = fault.error_after.map(|_| fault.body.as_deref().unwrap_or(&stream.error));
     frames[..left].iter().map(String::as_str).chain(error).collect()
 }
 
-fn frame_bytes(data: &str, fault: &Fault) -> Vec<u8> {
+fn frame_bytes(data: &str, framing: Framing, fault: &Fault) -> Vec<u8> {
     let line_end = if fault.crlf { "\r\n" } else { "\n" };
     let comment = if fault.comments { format!(": a comment{line_end}") } else { String::new() };
-    let space = if fault.no_space { "" } else { " " };
-    let blank = line_end.repeat(1 + fault.blank_lines);
-    format!("{comment}data:{space}{data}{line_end}{blank}").into_bytes()
+    let prefix = match framing {
+        Framing::NoPrefix => "",
+        _ if fault.no_space => "data:",
+        _ => "data: ",
+    };
+    let blank = line_end.repeat(fault.blank_lines + usize::from(framing == Framing::Sse));
+    format!("{comment}{prefix}{data}{line_end}{blank}").into_bytes()
 }
 
 fn reason(status: u16) -> &'static str {
@@ -354,8 +403,10 @@ fn reason(status: u16) -> &'static str {
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        408 => "Request Timeout",
         413 => "Payload Too Large",
         415 => "Unsupported Media Type",
+        424 => "Failed Dependency",
         429 => "Too Many Requests",
         500 => "Internal Server Error",
         502 => "Bad Gateway",

@@ -3,6 +3,8 @@
 mod mend;
 mod orchestration;
 mod pass;
+mod reply;
+mod request;
 pub mod upstream;
 
 use serde::Deserialize;
@@ -11,6 +13,8 @@ use serde_json::json;
 pub use mend::Quirks;
 pub use orchestration::Orchestration;
 pub use pass::{PassStream, pass_reply};
+pub use reply::{ReplyStream, encode_reply};
+pub use request::{Asked, decode};
 
 use crate::chat::Usage;
 use crate::error::{Error, Kind};

@@ -11,6 +11,7 @@ pub const SERVICE: Service = Service {
     other_path: None,
     embeddings_path: None,
     grammar: Grammar::OpenAi { adapt, quirks: Quirks::Vllm },
+    cache_points: None,
 };
 
 /// What vLLM does not know. Left open by the dossier: older versions refuse such fields, newer ones ignore them.

@@ -11,6 +11,7 @@ pub const SERVICE: Service = Service {
     other_path: None,
     embeddings_path: None,
     grammar: Grammar::Other { dialect: &Orchestration, adapt },
+    cache_points: None,
 };
 
 /// What a vendor's models refuse, they refuse here too. Left open by the dossier: what of it the service hides; it passes

@@ -16,6 +16,7 @@ pub const SERVICE: Service = Service {
     other_path: None,
     embeddings_path: None,
     grammar: Grammar::OpenAi { adapt, quirks: Quirks::Perplexity },
+    cache_points: None,
 };
 
 /// What its documentation does not name. Left open by the dossier: whether it refuses them.

@@ -38,6 +38,8 @@ static FIT: Fit = Fit {
     takes_seal: |seal| matches!(seal, Seal::Claude(_)),
 };
 
+/// Left open by the dossier: which vendors' models may be given an image by its URL; its content is right for all, so URLs
+/// are not taken.
 impl UpstreamDialect for Orchestration {
     fn fit(&self) -> &'static Fit {
         &FIT

@@ -1,0 +1,128 @@
+//! A conversation with a model whose deployments speak another grammar than the client.
+//!
+//! What is decided for its request ([`Conversion::prepare`]) is undone in its reply, whole or streamed.
+
+use std::sync::Arc;
+
+use crate::chat::fit::Undo;
+use crate::chat::{Brackets, Event, Request, Usage, fold};
+use crate::dialect::openai_chat::{self, ReplyStream};
+use crate::dialect::{
+    Passed, Passing, ReplyHead, StreamDecoder, StreamEncoder, Target, UpstreamDialect,
+};
+use crate::error::Error;
+use crate::sse::Frame;
+use crate::vault::{Recorder, Vault};
+
+/// How the replies to one request are converted.
+#[derive(Debug)]
+pub struct Conversion {
+    dialect: &'static dyn UpstreamDialect,
+    undo: Undo,
+    head: ReplyHead,
+    wants_usage: bool,
+    vault: Arc<Vault>,
+}
+
+impl Conversion {
+    /// Makes the request fit, lets `adapt` have it, and writes it down: the body for AI Core.
+    pub fn prepare(
+        dialect: &'static dyn UpstreamDialect,
+        request: &mut Request,
+        target: &Target<'_>,
+        adapt: impl FnOnce(&mut Request) -> Result<(), Error>,
+        reply: (ReplyHead, bool),
+        vault: Arc<Vault>,
+    ) -> Result<(Vec<u8>, Conversion), Error> {
+        let undo = dialect.fit().apply(request);
+        adapt(request)?;
+        let body = dialect.encode(request, target)?;
+        let (head, wants_usage) = reply;
+        Ok((body, Conversion { dialect, undo, head, wants_usage, vault }))
+    }
+
+    /// A whole reply for the client.
+    pub fn whole(&self, body: &[u8]) -> Result<(Vec<u8>, Option<Usage>), Error> {
+        let mut brackets = Brackets::new(&self.seed());
+        self.dialect.decode(body, &mut brackets);
+        brackets.end();
+        let mut undo = self.undo.clone();
+        let mut told = vec![];
+        brackets.drain().for_each(|event| undo.event(event, &mut told));
+        let mut recorder = Recorder::default();
+        told.iter().for_each(|event| recorder.event(event, &self.vault));
+        let reply = fold(told)?;
+        Ok((openai_chat::encode_reply(&reply, &self.head), reply.usage))
+    }
+
+    /// A stream for the client.
+    pub fn stream(&self) -> ConvertedStream<'_> {
+        ConvertedStream {
+            decoder: self.dialect.stream_decoder(),
+            brackets: Brackets::new(&self.seed()),
+            undo: self.undo.clone(),
+            encoder: ReplyStream::new(&self.head, self.wants_usage),
+            recorder: Recorder::default(),
+            vault: &self.vault,
+            told: vec![],
+            usage: None,
+        }
+    }
+
+    /// For ids of calls: letters and digits of the reply's id.
+    fn seed(&self) -> String {
+        self.head.id.chars().filter(char::is_ascii_alphanumeric).take(32).collect()
+    }
+}
+
+/// A stream that is converted on its way.
+pub struct ConvertedStream<'a> {
+    decoder: Box<dyn StreamDecoder>,
+    brackets: Brackets,
+    undo: Undo,
+    encoder: ReplyStream,
+    recorder: Recorder,
+    vault: &'a Vault,
+    told: Vec<Event>,
+    usage: Option<Usage>,
+}
+
+impl ConvertedStream<'_> {
+    /// Writes what has been read.
+    fn write(&mut self, out: &mut Vec<u8>) -> Passed {
+        let before = out.len();
+        for event in self.brackets.drain() {
+            self.undo.event(event, &mut self.told);
+        }
+        let mut end = None;
+        for event in self.told.drain(..) {
+            self.recorder.event(&event, self.vault);
+            self.encoder.event(&event, out);
+            match event {
+                Event::Usage(usage) => self.usage = Some(usage),
+                Event::Stop(_) => end = Some(Passed::Done),
+                Event::Failed(error) => end = Some(Passed::Failed(error)),
+                _ => {}
+            }
+        }
+        let usual = if out.len() > before { Passed::Content } else { Passed::Nothing };
+        end.unwrap_or(usual)
+    }
+}
+
+impl Passing for ConvertedStream<'_> {
+    fn frame(&mut self, frame: &Frame<'_>, out: &mut Vec<u8>) -> Passed {
+        self.decoder.frame(frame, &mut self.brackets);
+        self.write(out)
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) -> Passed {
+        self.decoder.finish(&mut self.brackets);
+        self.brackets.end();
+        self.write(out)
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.usage
+    }
+}
