@@ -56,9 +56,15 @@ mod claude;
 mod converse;
 mod deployments;
 mod fault;
+mod gemini;
 mod http;
 mod literal;
+mod open;
+mod openai;
+mod perplexity;
 mod schema;
+mod shape;
+mod spaced;
 mod story;
 mod titan;
 
@@ -145,10 +151,12 @@ impl Demo {
         let mut models = serde_json::Map::new();
         for deployment in DEPLOYMENTS.iter().filter(|d| d.serves(HOME_GROUP)) {
             let url = Value::from(self.deployment_url(deployment.id));
-            match models.get_mut(deployment.model) {
-                None => drop(models.insert(deployment.model.to_owned(), url)),
-                Some(Value::Array(urls)) => urls.push(url),
-                Some(first) => *first = json!([first.take(), url]),
+            for model in deployment.names().iter().copied() {
+                match models.get_mut(model) {
+                    None => drop(models.insert(model.to_owned(), url.clone())),
+                    Some(Value::Array(urls)) => urls.push(url.clone()),
+                    Some(first) => *first = json!([first.take(), url]),
+                }
             }
         }
         json!({
@@ -227,6 +235,36 @@ const FAMILIES: &[Family] = &[
         serve: bedrock::serve,
         error_body: bedrock::error_body,
         error_frame: bedrock::error_frame,
+    },
+    Family {
+        executable: "gcp-vertexai",
+        serve: gemini::serve,
+        error_body: gemini::error_body,
+        error_frame: gemini::error_frame,
+    },
+    Family {
+        executable: "aicore-mistralai",
+        serve: open::serve,
+        error_body: open::error_body,
+        error_frame: open::error_frame,
+    },
+    Family {
+        executable: "aicore-opensource",
+        serve: open::serve,
+        error_body: open::error_body,
+        error_frame: open::error_frame,
+    },
+    Family {
+        executable: "aicore-nvidia",
+        serve: open::serve,
+        error_body: open::error_body,
+        error_frame: open::error_frame,
+    },
+    Family {
+        executable: "perplexity-ai",
+        serve: perplexity::serve,
+        error_body: perplexity::error_body,
+        error_frame: perplexity::error_frame,
     },
 ];
 
