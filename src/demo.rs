@@ -1,7 +1,7 @@
 //! An embedded simulated SAP AI Core on loopback: what `--demo` talks to, and the upstream of our
 //! tests.
 //!
-//! It is strict. What the real one refuses (dossier, sections 2 to 5b, 7 and 10) it refuses too, in
+//! It is strict. What the real one refuses (dossier, sections 2 to 7 and 10) it refuses too, in
 //! the recorded shapes, and beyond that it refuses requests that carry a client's own credentials
 //! or negotiation headers upstream.
 //!
@@ -30,12 +30,13 @@
 //!        | frames=N tool=NAME[,NAME] redacted stop_reason=WORD interleave
 //!        | error_after=N cut_after=N bytes=N end_after=N drop_last=N
 //!        | converse=json|pyrepr|noprefix|single_newline
+//!        | gemini=array|crlf|blocked cohere=v2 no_stream
 //!        | pieces=N[,N] crlf blank_lines=N comments no_space head_bytes=N close
 //!        | times=N key=K                          only the first N requests with this key
 //! ```
 //!
 //! Each word is the field of [`Fault`] of the same name (`tool` is `tools`, `retry_after` a
-//! header). `refuse` and `accept` settle what nobody could find out about the real one: a field of
+//! header, `finish_reason` the same as `stop_reason`, `cohere=v2` is `cohere_v2`). `refuse` and `accept` settle what nobody could find out about the real one: a field of
 //! `refuse` is answered with `FIELD: Extra inputs are not permitted` if the request has it, a path
 //! of `accept` (`output_config.format`) is not. A marker the demo does not understand is answered
 //! with a 400 that says so. A queued fault comes before a marker. A request that has to be refused
@@ -53,6 +54,7 @@ mod azure;
 mod bedrock;
 mod cache;
 mod claude;
+mod cohere;
 mod converse;
 mod deployments;
 mod fault;
@@ -61,6 +63,7 @@ mod http;
 mod literal;
 mod open;
 mod openai;
+mod orchestration;
 mod perplexity;
 mod schema;
 mod shape;
@@ -265,6 +268,18 @@ const FAMILIES: &[Family] = &[
         serve: perplexity::serve,
         error_body: perplexity::error_body,
         error_frame: perplexity::error_frame,
+    },
+    Family {
+        executable: "aicore-cohere",
+        serve: cohere::serve,
+        error_body: cohere::error_body,
+        error_frame: cohere::error_frame,
+    },
+    Family {
+        executable: "orchestration",
+        serve: orchestration::serve,
+        error_body: orchestration::error_body,
+        error_frame: orchestration::error_frame,
     },
 ];
 

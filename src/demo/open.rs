@@ -8,7 +8,7 @@ mod check;
 use serde_json::{Map, Value, json};
 
 use super::openai::{most_tokens, now, packed, prompt, prompt_tokens};
-use super::story::{End, Story, ToolCall, thirds, tokens, vector, words};
+use super::story::{End, Story, ToolCall, thirds, tokens, vector, words, woven};
 use super::{Answer, Call};
 
 pub(super) fn serve(call: &Call<'_>) -> Result<Answer, Answer> {
@@ -55,6 +55,8 @@ struct Completion {
     /// The id of the n-th call.
     call_id: fn(u64, usize) -> String,
     number: u64,
+    /// The pieces of calls take turns.
+    interleave: bool,
     finish: String,
     count: u64,
     prompt_tokens: usize,
@@ -78,6 +80,7 @@ impl Completion {
             thought,
             call_id: if is_mistral { mistral_call_id } else { call_id },
             number: call.number,
+            interleave: call.fault.interleave,
             finish: call.fault.stop_reason.clone().unwrap_or(finish.to_owned()),
             count,
             prompt_tokens: prompt_tokens(request),
@@ -158,13 +161,19 @@ impl Completion {
         let thoughts = self.thought.map(words).unwrap_or_default();
         deltas.extend(thoughts.iter().map(|piece| json!({ "reasoning_content": piece })));
         deltas.extend(self.story.pieces.iter().map(|piece| json!({ "content": piece })));
-        for (n, call) in self.story.calls.iter().enumerate() {
-            deltas.push(json!({"tool_calls": [self.opened(n, call)]}));
-            let pieces = thirds(&call.arguments).into_iter();
-            deltas.extend(pieces.map(
+        let calls = self.story.calls.iter().enumerate();
+        let calls = calls.map(|(n, call)| self.call_deltas(n, call)).collect();
+        deltas.extend(woven(calls, self.interleave));
+        deltas
+    }
+
+    fn call_deltas(&self, n: usize, call: &ToolCall) -> Vec<Value> {
+        let mut deltas = vec![json!({"tool_calls": [self.opened(n, call)]})];
+        deltas.extend(
+            thirds(&call.arguments).iter().map(
                 |piece| json!({"tool_calls": [{"index": n, "function": {"arguments": piece}}]}),
-            ));
-        }
+            ),
+        );
         deltas
     }
 
