@@ -35,13 +35,13 @@
 //!        | times=N key=K                          only the first N requests with this key
 //! ```
 //!
-//! Each word is the field of [`Fault`] of the same name (`tool` is `tools`, `retry_after` a
-//! header, `finish_reason` the same as `stop_reason`, `cohere=v2` is `cohere_v2`). `refuse` and `accept` settle what nobody could find out about the real one: a field of
-//! `refuse` is answered with `FIELD: Extra inputs are not permitted` if the request has it, a path
-//! of `accept` (`output_config.format`) is not. A marker the demo does not understand is answered
-//! with a 400 that says so. A queued fault comes before a marker. A request that has to be refused
-//! is refused whatever the fault, which is then used up; only `early` faults come before every
-//! check.
+//! Each word is the field of [`Fault`] of the same name (`tool` is `tools`, `retry_after` a header,
+//! `finish_reason` the same as `stop_reason`, `cohere=v2` is `cohere_v2`, `gemini=crlf` is `crlf`).
+//! `refuse` and `accept` settle what nobody could find out about the real one: a field of `refuse`
+//! is answered with `FIELD: Extra inputs are not permitted` if the request has it, a path of
+//! `accept` (`output_config.format`) is not. A marker the demo does not understand is answered with
+//! a 400 that says so. A queued fault comes before a marker. A request that has to be refused is
+//! refused whatever the fault, which is then used up; only `early` faults come before every check.
 //!
 //! # Why not tiny_http
 //!

@@ -1,7 +1,7 @@
 //! Cohere: chat in the shape of its second version, and rerank (dossier 5d).
 //!
-//! Where the chat is nobody knows for sure: under `/chat`, or with the marker word `cohere=v2` under
-//! `/v2/chat`; the other path is not there.
+//! Where the chat is nobody knows for sure: under `/chat`, or with the marker word `cohere=v2`
+//! under `/v2/chat`; the other path is not there.
 
 mod check;
 

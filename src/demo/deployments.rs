@@ -35,7 +35,6 @@ pub(super) const HOME_GROUP: &str = "default";
 pub(super) const DEPLOYMENTS: &[Deployment] = {
     use Details::*;
     const AZURE: &str = "azure-openai";
-    const VERTEX: &str = "gcp-vertexai";
     const MISTRAL: &str = "aicore-mistralai";
     const OPEN: &str = "aicore-opensource";
     const NVIDIA: &str = "aicore-nvidia";
@@ -64,6 +63,14 @@ pub(super) const DEPLOYMENTS: &[Deployment] = {
     /// Answers by the name it was deployed with.
     const fn named(id: &'static str, model: &'static str, context_tokens: usize) -> Deployment {
         row(id, model, model, context_tokens, Both)
+    }
+    const fn vertex(
+        id: &'static str,
+        model: &'static str,
+        context_tokens: usize,
+        details: Details,
+    ) -> Deployment {
+        Deployment { details, ..at("gcp-vertexai", named(id, model, context_tokens)) }
     }
     const fn at(executable: &'static str, row: Deployment) -> Deployment {
         Deployment { executable, ..row }
@@ -102,10 +109,10 @@ pub(super) const DEPLOYMENTS: &[Deployment] = {
         ),
         bedrock("d00000000000006a", "amazon--nova-pro", "nova-pro", 300_000),
         bedrock("d00000000000006b", "amazon--titan-embed-text", "titan-embed-text", 8_192),
-        at(VERTEX, row("d00000000000008a", "gemini-2.5-pro", "gemini-2.5-pro", 1_048_576, Both)),
-        at(VERTEX, row("d00000000000008b", "gemini-2.5-flash", "gemini-2.5-flash", 1_048_576, Camel)),
-        at(VERTEX, row("d00000000000008c", "gemini-3.5-flash", "gemini-3.5-flash", 1_048_576, Snake)),
-        at(VERTEX, row("d00000000000008d", "gemini-embedding", "gemini-embedding", 2_048, Both)),
+        vertex("d00000000000008a", "gemini-2.5-pro", 1_048_576, Both),
+        vertex("d00000000000008b", "gemini-2.5-flash", 1_048_576, Camel),
+        vertex("d00000000000008c", "gemini-3.5-flash", 1_048_576, Snake),
+        vertex("d00000000000008d", "gemini-embedding", 2_048, Both),
         at(MISTRAL, named("d00000000000009a", "mistralai--mistral-medium-instruct", 131_072)),
         at(OPEN, named("d00000000000009b", "meta--llama3.1-70b-instruct", 131_072)),
         at(OPEN, named("d00000000000009c", "deepseek-ai--deepseek-r1", 131_072)),

@@ -1,9 +1,9 @@
 //! Gemini on Vertex AI: `generateContent`, streamed or not, and `predict` for embeddings (dossier
 //! 5c).
 //!
-//! A stream is SSE with or without `alt=sse`; the marker word `gemini=array` makes it the JSON array
-//! that Vertex itself has without it, `gemini=crlf` ends its lines in CRLF, and `gemini=blocked`
-//! blocks the prompt: no candidates then.
+//! A stream is SSE with or without `alt=sse`; the marker word `gemini=array` makes it the JSON
+//! array that Vertex itself has without it, `gemini=crlf` ends its lines in CRLF, and
+//! `gemini=blocked` blocks the prompt: no candidates then.
 
 mod check;
 

@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use super::openai::{messages, most_tokens, now, present, prompt, prompt_tokens};
-use super::shape::{Field, Misfit, Shape, Step, Why, may, must};
+use super::shape::{ANY_OBJECT, Field, Misfit, Shape, Step, TEXTS, Why, may, must};
 use super::story::{End, Story};
 use super::{Answer, Call, Deployment, pairs};
 
@@ -176,9 +176,6 @@ fn misfit_refusal(misfit: &Misfit) -> Answer {
 }
 
 const SOURCE: &str = "https://example.com/demo";
-
-const TEXTS: Shape = Shape::List(&Shape::Text);
-const ANY_OBJECT: Shape = Shape::Map(&Shape::Any);
 
 static REQUEST: Shape = Shape::Object(&[
     must("model", &Shape::Text),

@@ -1,5 +1,5 @@
-//! What a request has to look like, as data: a [`Shape`] is checked against JSON and names the first
-//! place that does not fit, in no family's words yet.
+//! What a request has to look like, as data: a [`Shape`] is checked against JSON and names the
+//! first place that does not fit, in no family's words yet.
 
 use std::fmt::Write as _;
 
@@ -41,6 +41,11 @@ pub(super) const fn must(name: &'static str, shape: &'static Shape) -> Field {
 pub(super) const fn may(name: &'static str, shape: &'static Shape) -> Field {
     Field { name, needed: false, shape }
 }
+
+pub(super) const REAL: Shape = Shape::Number(f64::MIN, f64::MAX);
+pub(super) const INTEGER: Shape = Shape::Whole(i64::MIN, i64::MAX);
+pub(super) const ANY_OBJECT: Shape = Shape::Map(&Shape::Any);
+pub(super) const TEXTS: Shape = Shape::List(&Shape::Text);
 
 /// Where and why a value does not fit.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::openai::{messages, present};
-use super::super::shape::{Field, Misfit, Shape, Why, may, must};
+use super::super::shape::{ANY_OBJECT, Field, Misfit, Shape, TEXTS, Why, may, must};
 use super::super::{Answer, Deployment};
 
 type Object = Map<String, Value>;
@@ -104,9 +104,6 @@ fn all_answered(open: &[&str]) -> Result<(), Answer> {
     let why = "all tool calls must be followed by their tool results";
     if open.is_empty() { Ok(()) } else { Err(refusal(why)) }
 }
-
-const TEXTS: Shape = Shape::List(&Shape::Text);
-const ANY_OBJECT: Shape = Shape::Map(&Shape::Any);
 
 static REQUEST: Shape = Shape::Object(&[
     must("model", &Shape::Text),

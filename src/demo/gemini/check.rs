@@ -6,7 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use serde_json::{Map, Value, json};
 
-use super::super::shape::{Field, Misfit, Shape, Step, Why, may, must};
+use super::super::shape::{
+    ANY_OBJECT, Field, INTEGER, Misfit, REAL, Shape, Step, TEXTS, Why, may, must,
+};
 use super::super::{Answer, Deployment, pairs};
 use super::{declarations, has_text, list, parts, signature, text_signature};
 
@@ -532,11 +534,6 @@ const RANGES: &[(&str, f64, f64)] = &[
     ("frequencyPenalty", -2.0, 2.0),
     ("logprobs", 1.0, 20.0),
 ];
-
-const REAL: Shape = Shape::Number(f64::MIN, f64::MAX);
-const INTEGER: Shape = Shape::Whole(i64::MIN, i64::MAX);
-const ANY_OBJECT: Shape = Shape::Map(&Shape::Any);
-const TEXTS: Shape = Shape::List(&Shape::Text);
 
 static REQUEST: Shape = Shape::Object(&[
     must("contents", &Shape::List(&CONTENT)),

@@ -3,7 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::super::openai::{messages, parts, present, prompt_tokens};
-use super::super::shape::{Field, Misfit, Shape, Step, Why, may, must};
+use super::super::shape::{
+    ANY_OBJECT, Field, INTEGER, Misfit, REAL, Shape, Step, TEXTS, Why, may, must,
+};
 use super::super::{Answer, Deployment};
 
 type Object = Map<String, Value>;
@@ -184,11 +186,6 @@ const RANGES: &[(&str, f64, f64)] = &[
     ("frequency_penalty", -2.0, 2.0),
     ("n", 1.0, 16.0),
 ];
-
-const REAL: Shape = Shape::Number(f64::MIN, f64::MAX);
-const INTEGER: Shape = Shape::Whole(i64::MIN, i64::MAX);
-const ANY_OBJECT: Shape = Shape::Map(&Shape::Any);
-const TEXTS: Shape = Shape::List(&Shape::Text);
 
 static REQUEST: Shape = Shape::Object(&[
     must("model", &Shape::Text),

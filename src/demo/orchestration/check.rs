@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::shape::{Field, Misfit, Shape, Why, may, must};
+use super::super::shape::{ANY_OBJECT, Field, Misfit, Shape, TEXTS, Why, may, must};
 use super::super::{Answer, Call};
 use super::signature;
 use super::template::Template;
@@ -311,9 +311,6 @@ const EMBEDDING_MODELS: &[(&str, usize)] = &[
     ("nvidia--llama-3.2-nv-embedqa-1b", 2048),
     ("gemini-embedding", 3072),
 ];
-
-const ANY_OBJECT: Shape = Shape::Map(&Shape::Any);
-const TEXTS: Shape = Shape::List(&Shape::Text);
 
 static REQUEST: Shape = Shape::Object(&[
     must("config", &CONFIG),
