@@ -3,12 +3,13 @@
 //! The family is told from the model's name (dossier 4.4: recorded deployments carry no executable id), or from `families`
 //! in the configuration. Rules go by family and version, so that next month's model works without a release.
 
+mod claude;
 mod gemini;
 
 use std::borrow::Cow;
 
 use crate::chat::Request;
-use crate::dialect::UpstreamDialect;
+use crate::dialect::{UpstreamDialect, anthropic};
 use crate::envelope::Envelope;
 use crate::error::Error;
 
@@ -35,9 +36,10 @@ pub struct Service {
     /// Where a deployment answers that has no `chat_path`.
     pub other_path: Option<&'static str>,
     pub embeddings_path: Option<&'static str>,
-    /// Adds the cache points without which nothing is cached.
-    pub cache_points: Option<fn(&mut Request)>,
     pub grammar: Grammar,
+    /// Marks what should be cached in requests that mark nothing, before they are adapted. `None` where the vendor caches
+    /// unasked, or not at all.
+    pub cache_points: Option<fn(&mut Request)>,
 }
 
 /// JSON paths of what a request lost.
@@ -59,7 +61,7 @@ pub enum Grammar {
 #[rustfmt::skip]
 pub const TABLE: &[Family] = &[
     Family { name: "openai",        owner: "openai",        prefixes: &["gpt-", "chatgpt-", "o1", "o3", "o4", "text-embedding-"], service: Some(AZURE) },
-    Family { name: "claude",        owner: "anthropic",     prefixes: &["anthropic--", "claude-"],                                service: None },
+    Family { name: "claude",        owner: "anthropic",     prefixes: &["anthropic--", "claude-"],                                service: Some(CLAUDE) },
     Family { name: "gemini",        owner: "google",        prefixes: &["gemini-"],                                               service: Some(gemini::SERVICE) },
     Family { name: "nova",          owner: "amazon",        prefixes: &["amazon--nova"],                                          service: None },
     Family { name: "titan",         owner: "amazon",        prefixes: &["amazon--titan"],                                         service: None },
@@ -77,15 +79,29 @@ const AZURE: Service = Service {
     stream_path: "/chat/completions?api-version={version}",
     other_path: None,
     embeddings_path: Some("/embeddings?api-version={version}"),
-    cache_points: None,
     grammar: Grammar::OpenAi { adapt: adapt_azure_chat },
+    cache_points: None,
 };
 
+/// Left open: 3.7 is documented for `/converse` only; `/invoke` is tried all the same (dossier 5b.1).
+const CLAUDE: Service = Service {
+    chat_path: "/invoke",
+    stream_path: "/invoke-with-response-stream",
+    other_path: None,
+    embeddings_path: None,
+    grammar: Grammar::Other { dialect: &anthropic::Invoke, adapt: claude::adapt },
+    cache_points: Some(claude::add_cache_points),
+};
+
+/// The family that a model's name tells, if it tells one.
+pub fn told(name: &str) -> Option<&'static Family> {
+    TABLE.iter().find(|f| f.prefixes.iter().any(|p| name.starts_with(p)))
+}
+
 /// The family that a model's name tells. Left open: a name that tells nothing is taken for an OpenAI model: most own names are
-/// given to GPT deployments, and `families` corrects the rest.
+/// given to GPT deployments, unknown vendors mostly speak OpenAI's grammar, and `families` corrects the rest.
 pub fn of_model(name: &str) -> &'static Family {
-    let told = TABLE.iter().find(|f| f.prefixes.iter().any(|p| name.starts_with(p)));
-    told.unwrap_or(&TABLE[0])
+    told(name).unwrap_or(&TABLE[0])
 }
 
 /// The name by which AI Core knows a model: without the prefix that only says that it is reached by orchestration.

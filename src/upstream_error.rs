@@ -20,13 +20,16 @@ pub fn from_response(status: u16, body: &[u8], retry_after: Option<String>) -> E
     Error::Upstream { status, code: found.code, message, param: found.param, retry_after }
 }
 
-/// The first event of a 200 stream, or the body of a 200 answer, may be an error: `{"error": …}`, alone or in an array.
-/// `None` where the JSON is something else.
+/// The first event of a 200 stream, or the body of a 200 answer, may be an error: `{"error": …}`, alone or in an array, or
+/// `{"message": "…"}`. `None` where the JSON is something else.
 pub fn from_event(data: &[u8]) -> Option<Error> {
     let value: Value = serde_json::from_slice(data).ok()?;
     let is_error = match &value {
         Value::Array(items) => items.first().is_some_and(|v| v.get("error").is_some()),
-        _ => value.get("error").is_some_and(|e| !e.is_null()),
+        _ => {
+            value.get("error").is_some_and(|e| !e.is_null())
+                || value.get("message").is_some_and(Value::is_string)
+        }
     };
     if !is_error {
         return None;
@@ -113,8 +116,23 @@ fn status_of(value: &Value, found: &Found) -> u16 {
         words if has(&words, &["too_many_requests", "rate_limit", "throttl"]) => 429,
         words if has(&words, &["content_filter", "context_length", "invalid_request"]) => 400,
         words if has(&words, &["overloaded"]) => 503,
-        _ => 500,
+        _ => status_of_exception(found.message.as_deref().unwrap_or("")),
     }
+}
+
+/// Bedrock's messages name the exception (dossier 5b.4).
+fn status_of_exception(message: &str) -> u16 {
+    const EXCEPTIONS: &[(&str, u16)] = &[
+        ("ThrottlingException", 429),
+        ("ValidationException", 400),
+        ("ModelTimeoutException", 408),
+        ("ModelErrorException", 424),
+        ("ModelStreamErrorException", 424),
+        ("ServiceUnavailableException", 503),
+        // Throttled, without the name.
+        ("please wait before trying again", 429),
+    ];
+    EXCEPTIONS.iter().find(|(name, _)| message.contains(name)).map_or(500, |(_, status)| *status)
 }
 
 fn has(words: &[&str], parts: &[&str]) -> bool {

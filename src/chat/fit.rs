@@ -367,7 +367,7 @@ fn drop_what_others_sealed(request: &mut Request, takes: fn(&Seal) -> bool) {
 }
 
 /// Turns of one role in a row become one. Within the assistant's, calls come last.
-fn merged(turns: Vec<Turn>) -> Vec<Turn> {
+pub fn merged(turns: Vec<Turn>) -> Vec<Turn> {
     let mut merged: Vec<Turn> = Vec::with_capacity(turns.len());
     for turn in turns {
         match merged.last_mut() {

@@ -1,6 +1,10 @@
-//! Anthropic's API: its errors and its list of models.
+//! Anthropic's API: its errors, its list of models, and Claude's half of the grammar.
+
+mod upstream;
 
 use serde_json::json;
+
+pub use upstream::Invoke;
 
 use crate::error::{Error, Kind};
 

@@ -1,0 +1,316 @@
+//! Claude by Bedrock's invoke: what is said of its replies, and what is written for it.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use sap_ai_core_llm_proxy::chat::{
+    Block, Brackets, CachePoint, Effort, Event, MediaKind, Request, Role, Seal, Source, Thinking,
+    Tool, ToolChoice, Turn, fold,
+};
+use sap_ai_core_llm_proxy::dialect::anthropic::Invoke;
+use sap_ai_core_llm_proxy::dialect::{Target, UpstreamDialect};
+use sap_ai_core_llm_proxy::error::Error;
+use sap_ai_core_llm_proxy::families::{self, Grammar};
+use sap_ai_core_llm_proxy::sse::Frames;
+
+#[test]
+fn replies_say_what_they_should() {
+    for (path, body) in cases("json") {
+        check(&path, &whole(&body));
+    }
+    for (path, body) in cases("sse") {
+        let events = streamed([&body[..]]);
+        check(&path, &events);
+        for cut in 0..body.len() {
+            let (head, tail) = body.split_at(cut);
+            assert_eq!(streamed([head, tail]), events, "{} cut at {cut}", path.display());
+        }
+        assert_eq!(streamed(body.chunks(1)), events, "{} byte by byte", path.display());
+    }
+}
+
+#[test]
+fn stream_and_whole_agree() {
+    let mut pairs = 0;
+    for (path, body) in cases("json") {
+        let Ok(stream) = fs::read(path.with_extension("sse")) else { continue };
+        assert_eq!(fold(streamed([&stream[..]])), fold(whole(&body)), "{}", path.display());
+        pairs += 1;
+    }
+    assert!(pairs >= 2);
+}
+
+#[test]
+fn a_plain_request() {
+    let mut request = Request { system: vec![Block::text("Be brief.")], ..hi() };
+    let expected = r#"{"anthropic_version":"bedrock-2023-05-31","max_tokens":32000,"system":[{"type":"text","text":"Be brief."}],"messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}]}"#;
+    assert_eq!(adapted("anthropic--claude-4.5-sonnet", &mut request).unwrap(), expected);
+}
+
+#[test]
+fn a_request_with_everything() {
+    let (arguments, seal) = (r#"{"at": 1.10}"#.into(), None);
+    let (id, cache) = ("toolu_1".to_owned(), None);
+    let call =
+        Block::ToolCall { id: id.clone(), name: "trains".into(), arguments, seal, cache: None };
+    let result = Block::ToolResult {
+        id,
+        name: String::new(),
+        content: vec![Block::text("none"), media(MediaKind::Image, "image/png", "AA==")],
+        is_error: true,
+        cache: Some(CachePoint::OneHour),
+    };
+    let thought = |text: &str, seal| Block::Reasoning { text: text.into(), seal: Some(seal) };
+    let turn = |role, blocks| Turn { role, blocks };
+    let mut named = media(MediaKind::File, "application/pdf", "JVBERi0=");
+    if let Block::Media { name, .. } = &mut named {
+        *name = Some("plan.pdf".into());
+    }
+    let mut request = Request {
+        turns: vec![
+            turn(Role::User, vec![named, media(MediaKind::File, "text/csv", "YSxi")]),
+            turn(
+                Role::Assistant,
+                vec![
+                    thought("hm", Seal::Claude("sig".into())),
+                    thought("", Seal::ClaudeRedacted("data".into())),
+                    call,
+                ],
+            ),
+            turn(Role::User, vec![result]),
+        ],
+        tools: vec![Tool {
+            name: "trains".into(),
+            description: Some("Finds trains.".into()),
+            schema: Some(r#"{"type":"object","properties":{"at":{"maximum":1.10}}}"#.into()),
+            cache,
+        }],
+        is_single_call: true,
+        output_max: Some(9_000),
+        stop: vec!["END".into()],
+        thinking: Some(Thinking::Effort(Effort::Low)),
+        top_p: Some(0.95),
+        ..Request::default()
+    };
+    let expected = concat!(
+        r#"{"anthropic_version":"bedrock-2023-05-31","max_tokens":9000,"messages":["#,
+        r#"{"role":"user","content":["#,
+        r#"{"type":"document","source":{"type":"base64","media_type":"application/pdf","data":"JVBERi0="},"title":"plan.pdf"},"#,
+        r#"{"type":"document","source":{"type":"text","media_type":"text/plain","data":"a,b"}}]},"#,
+        r#"{"role":"assistant","content":["#,
+        r#"{"type":"thinking","thinking":"hm","signature":"sig"},"#,
+        r#"{"type":"redacted_thinking","data":"data"},"#,
+        r#"{"type":"tool_use","id":"toolu_1","name":"trains","input":{"at": 1.10}}]},"#,
+        r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"toolu_1","content":["#,
+        r#"{"type":"text","text":"none"},"#,
+        r#"{"type":"image","source":{"type":"base64","media_type":"image/png","data":"AA=="}}],"#,
+        r#""is_error":true,"cache_control":{"type":"ephemeral","ttl":"1h"}}]}],"#,
+        r#""tools":[{"name":"trains","description":"Finds trains.","input_schema":{"type":"object","properties":{"at":{"maximum":1.10}}}}],"#,
+        r#""tool_choice":{"type":"auto","disable_parallel_tool_use":true},"#,
+        r#""top_p":0.95,"stop_sequences":["END"],"#,
+        r#""thinking":{"type":"enabled","budget_tokens":2048}}"#,
+    );
+    assert_eq!(adapted("claude-sonnet-4-5", &mut request).unwrap(), expected);
+}
+
+#[test]
+fn parts_of_requests() {
+    let tool = |schema: Option<&str>| {
+        let schema = schema.map(str::to_owned);
+        vec![Tool { name: "f".into(), description: None, schema, cache: None }]
+    };
+    let choice = |choice, is_single_call| Request {
+        tools: tool(None),
+        tool_choice: choice,
+        is_single_call,
+        ..hi()
+    };
+    let thinking = |thinking| Request { thinking: Some(thinking), ..hi() };
+    let table = [
+        (
+            Request { tools: tool(None), ..hi() },
+            r#""input_schema":{"type":"object","properties":{}}"#,
+        ),
+        (Request { tools: tool(Some(" {} ")), ..hi() }, r#"{"type":"object","properties":{}}"#),
+        (
+            Request { tools: tool(Some(r#"{"$schema":"x","properties":{}}"#)), ..hi() },
+            r#""input_schema":{"type":"object","$schema":"x","properties":{}}"#,
+        ),
+        (choice(Some(ToolChoice::Auto), false), r#""tool_choice":{"type":"auto"}"#),
+        (choice(Some(ToolChoice::None), true), r#""tool_choice":{"type":"none"}"#),
+        (
+            choice(Some(ToolChoice::Any), true),
+            r#""tool_choice":{"type":"any","disable_parallel_tool_use":true}"#,
+        ),
+        (
+            choice(Some(ToolChoice::Named("f".into())), false),
+            r#""tool_choice":{"type":"tool","name":"f"}"#,
+        ),
+        (thinking(Thinking::Adaptive), r#""thinking":{"type":"adaptive"}}"#),
+        (
+            thinking(Thinking::Effort(Effort::Highest)),
+            r#""thinking":{"type":"adaptive"},"output_config":{"effort":"max"}}"#,
+        ),
+        (
+            thinking(Thinking::Effort(Effort::Minimal)),
+            r#""thinking":{"type":"adaptive"},"output_config":{"effort":"low"}}"#,
+        ),
+        (thinking(Thinking::Off), r#""text":"hi"}]}]}"#),
+    ];
+    for (mut request, expected) in table {
+        let body = adapted("claude-opus-4-8", &mut request).unwrap();
+        assert!(body.contains(expected), "{expected}\n{body}");
+        assert!(!choice_without_tools(&body), "{body}");
+    }
+}
+
+#[test]
+fn what_cannot_be_carried_is_refused() {
+    let says =
+        |block| Request { turns: vec![Turn { role: Role::User, blocks: vec![block] }], ..hi() };
+    let mut url = media(MediaKind::Image, "", "");
+    if let Block::Media { source, .. } = &mut url {
+        *source = Source::Url("https://example.org/a.png".into());
+    }
+    let tool = |schema: &str| {
+        let schema = Some(schema.to_owned());
+        let tools = vec![Tool { name: "f".into(), description: None, schema, cache: None }];
+        Request { tools, ..hi() }
+    };
+    let table = [
+        (says(url), "messages[0].content[0]", "not fetched"),
+        (says(media(MediaKind::Audio, "audio/wav", "AA==")), "messages[0].content[0]", "audio/wav"),
+        (says(media(MediaKind::File, "application/zip", "AA==")), "messages[0].content[0]", "zip"),
+        (says(media(MediaKind::File, "text/plain", "/w==")), "messages[0].content[0]", "UTF-8"),
+        (tool(r#"{"type":"array"}"#), "tools", "`f`"),
+        (tool("[]"), "tools", "`f`"),
+        (tool("{1}"), "tools", "`f`"),
+    ];
+    for (mut request, path, word) in table {
+        let error = adapted("claude-opus-4-8", &mut request).unwrap_err();
+        assert_eq!((error.status(), error.param()), (400, Some(path)));
+        assert!(error.to_string().contains(word), "{error}");
+    }
+}
+
+/// The body for this model, as the relay has it made.
+fn adapted(model: &str, request: &mut Request) -> Result<String, Error> {
+    let Some(service) = &families::of_model(model).service else { panic!("not served") };
+    let Grammar::Other { dialect, adapt } = service.grammar else { panic!("not Claude's") };
+    dialect.fit().apply(request);
+    adapt(request, model)?;
+    let body = dialect.encode(request, &Target { model, is_stream: true })?;
+    Ok(String::from_utf8(body).unwrap())
+}
+
+fn choice_without_tools(body: &str) -> bool {
+    body.contains("tool_choice") && !body.contains(r#""tools""#)
+}
+
+fn hi() -> Request {
+    let turns = vec![Turn { role: Role::User, blocks: vec![Block::text("hi")] }];
+    Request { turns, ..Request::default() }
+}
+
+fn media(kind: MediaKind, media_type: &str, data: &str) -> Block {
+    let source = Source::Base64 { media_type: media_type.into(), data: data.into() };
+    let path = "messages[0].content[0]".into();
+    Block::Media { kind, source, name: None, cache: None, path }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_in_brackets(bytes: Vec<u8>, cut in 0..99usize) {
+        let (head, tail) = bytes.split_at(cut.min(bytes.len()));
+        assert_brackets(&streamed([head, tail]));
+        assert_brackets(&whole(&bytes));
+    }
+
+    /// Nearly right streams: lines of real ones, in any order, some of them cut.
+    #[test]
+    fn any_frames_are_in_brackets(picks in prop::collection::vec((any::<u16>(), 0..300usize), 0..30)) {
+        let bodies: Vec<Vec<u8>> = cases("sse").into_iter().map(|(_, body)| body).collect();
+        let lines: Vec<&[u8]> = bodies.iter().flat_map(|b| b.split(|b| *b == b'\n')).collect();
+        let mut stream = vec![];
+        for (line, length) in picks {
+            let line = lines[line as usize % lines.len()];
+            // Most are whole.
+            let length = if length < 40 { length } else { line.len() };
+            stream.extend_from_slice(&line[..length.min(line.len())]);
+            stream.extend_from_slice(b"\n\n");
+        }
+        assert_brackets(&streamed([&stream[..]]));
+        if let Some(json) = stream.strip_prefix(b"data: ") {
+            assert_brackets(&whole(json));
+        }
+    }
+}
+
+/// `Start · (Open · Delta* · Close)* · Usage? · (Stop | Failed)`.
+fn assert_brackets(events: &[Event]) {
+    assert!(matches!(events[0], Event::Start { .. }), "{events:?}");
+    let (last, between) = events[1..].split_last().unwrap();
+    assert!(matches!(last, Event::Stop(_) | Event::Failed(_)), "{events:?}");
+    let mut is_open = false;
+    for (i, event) in between.iter().enumerate() {
+        let expected = match event {
+            Event::Open(_) => !is_open,
+            Event::Delta(_) | Event::Seal(_) | Event::Close => is_open,
+            Event::Usage(_) => !is_open && i + 1 == between.len(),
+            _ => false,
+        };
+        assert!(expected, "{event:?} in {events:?}");
+        is_open = matches!(event, Event::Open(_)) || (is_open && *event != Event::Close);
+    }
+    assert!(!is_open, "{events:?}");
+}
+
+fn whole(body: &[u8]) -> Vec<Event> {
+    let mut out = Brackets::new("s");
+    Invoke.decode(body, &mut out);
+    out.drain().collect()
+}
+
+/// What is said of a stream.
+fn streamed<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<Event> {
+    let mut frames = Frames::default();
+    let mut out = Brackets::new("s");
+    let mut decoder = Invoke.stream_decoder();
+    for chunk in chunks {
+        frames.push(chunk);
+        while let Some(frame) = frames.next_frame() {
+            decoder.frame(&frame, &mut out);
+        }
+    }
+    frames.finish();
+    while let Some(frame) = frames.next_frame() {
+        decoder.frame(&frame, &mut out);
+    }
+    decoder.finish(&mut out);
+    out.drain().collect()
+}
+
+fn cases(extension: &str) -> Vec<(PathBuf, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire/upstream/claude");
+    let paths = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut paths: Vec<_> =
+        paths.filter(|p| p.extension().is_some_and(|e| e == extension)).collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "no case in {}", folder.display());
+    paths.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+}
+
+/// The events of `case.sse` are those of `case.sse.events`.
+fn check(case: &Path, found: &[Event]) {
+    let golden = PathBuf::from(format!("{}.events", case.display()));
+    let mut text = String::new();
+    found.iter().for_each(|event| writeln!(text, "{event:?}").unwrap());
+    if std::env::var_os("UPDATE").is_some() {
+        return fs::write(golden, text).unwrap();
+    }
+    let expected =
+        fs::read_to_string(&golden).unwrap_or_else(|e| panic!("{}: {e}", golden.display()));
+    assert_eq!(expected, text, "{}", golden.display());
+}
