@@ -321,7 +321,7 @@ mod tests {
         let candidate = serde_json::json!({"content": content, "finishReason": reason});
         let mut out = Brackets::new("s");
         decode(serde_json::json!({"candidates": [candidate]}).to_string().as_bytes(), &mut out);
-        out.drain().last()
+        out.drain().next_back()
     }
 
     #[test]
