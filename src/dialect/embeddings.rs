@@ -436,3 +436,229 @@ fn orchestration_answer(body: &[u8]) -> serde_json::Result<Answer<'_>> {
     let wrapped: Wrapped<'_> = serde_json::from_slice(body)?;
     Ok(wrapped.final_result.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(body: &str, shape: &'static Shape) -> Result<Asked, Error> {
+        Asked::decode(&Envelope::parse(body.into()).unwrap(), shape)
+    }
+
+    #[test]
+    fn each_shape_is_asked_in_its_own_way() {
+        let one = r#"{"model":"m","input":"a","user":"u","encoding_format":"base64"}"#;
+        let more = r#"{"input":["a","b"],"dimensions":256,"input_type":"search_document",
+            "normalize":false,"truncate":"END","user":null,"best":1}"#;
+        let table: &[(&'static Shape, &str, &[&str], &[&str])] = &[
+            (&TITAN, one, &[r#"{"inputText":"a"}"#], &[]),
+            (
+                &TITAN,
+                more,
+                &[
+                    r#"{"dimensions":256,"inputText":"a","normalize":false}"#,
+                    r#"{"dimensions":256,"inputText":"b","normalize":false}"#,
+                ],
+                &["input_type", "truncate", "best"],
+            ),
+            (&GEMINI, one, &[r#"{"instances":[{"content":"a"}]}"#], &[]),
+            (
+                &GEMINI,
+                more,
+                &[
+                    r#"{"instances":[{"content":"a","task_type":"RETRIEVAL_DOCUMENT"}],"parameters":{"outputDimensionality":256}}"#,
+                    r#"{"instances":[{"content":"b","task_type":"RETRIEVAL_DOCUMENT"}],"parameters":{"outputDimensionality":256}}"#,
+                ],
+                &["normalize", "truncate", "best"],
+            ),
+            (
+                &NVIDIA,
+                one,
+                &[r#"{"encoding_format":"float","input":["a"],"input_type":"query","model":"m"}"#],
+                &[],
+            ),
+            (
+                &NVIDIA,
+                more,
+                &[
+                    r#"{"dimensions":256,"encoding_format":"float","input":["a","b"],"input_type":"passage","model":"m","truncate":"END"}"#,
+                ],
+                &["normalize", "best"],
+            ),
+            (
+                &ORCHESTRATION,
+                one,
+                &[
+                    r#"{"config":{"modules":{"embeddings":{"model":{"name":"m","version":"latest"}}}},"input":{"text":["a"]}}"#,
+                ],
+                &[],
+            ),
+            (
+                &ORCHESTRATION,
+                more,
+                &[
+                    r#"{"config":{"modules":{"embeddings":{"model":{"name":"m","params":{"dimensions":256,"normalize":false},"version":"latest"}}}},"input":{"text":["a","b"],"type":"document"}}"#,
+                ],
+                &["truncate", "best"],
+            ),
+        ];
+        for (shape, body, bodies, dropped) in table {
+            let asked = asked(body, shape).unwrap();
+            let found: Vec<String> =
+                asked.bodies("m").map(|b| String::from_utf8(b).unwrap()).collect();
+            assert_eq!(found, *bodies);
+            assert_eq!(asked.dropped, *dropped, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_purpose_is_understood_in_all_spellings() {
+        let table = [
+            ("query", Some(Purpose::Query), "RETRIEVAL_QUERY"),
+            ("search_query", Some(Purpose::Query), "RETRIEVAL_QUERY"),
+            ("retrieval.passage", Some(Purpose::Passage), "RETRIEVAL_DOCUMENT"),
+            ("passage", Some(Purpose::Passage), "RETRIEVAL_DOCUMENT"),
+            ("RETRIEVAL_DOCUMENT", Some(Purpose::Passage), "RETRIEVAL_DOCUMENT"),
+            ("CODE_RETRIEVAL_QUERY", Some(Purpose::Query), "CODE_RETRIEVAL_QUERY"),
+            ("QUESTION_ANSWERING", Some(Purpose::Query), "QUESTION_ANSWERING"),
+            ("classification", None, "CLASSIFICATION"),
+            ("text-matching", None, "SEMANTIC_SIMILARITY"),
+        ];
+        for (task, purpose, of_gemini) in table {
+            for key in TASKS {
+                let body = json!({"input": "a", *key: task}).to_string();
+                let asked = asked(&body, &GEMINI).unwrap();
+                assert_eq!(asked.purpose(), purpose, "{task}");
+                assert_eq!(gemini_task(asked.task.as_deref().unwrap()), of_gemini);
+            }
+        }
+        let nvidia = asked(r#"{"input":"a"}"#, &ORCHESTRATION).unwrap();
+        let body = String::from_utf8(nvidia.bodies("nvidia--x").next().unwrap()).unwrap();
+        assert!(body.ends_with(r#""input":{"text":["a"],"type":"query"}}"#), "{body}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let many = json!({"input": vec!["a"; TEXTS_MAX + 1]}).to_string();
+        let table = [
+            ("{}", "input: a string or a list of strings is expected"),
+            (r#"{"input":null}"#, "input: a string or a list of strings is expected"),
+            (r#"{"input":{"text":"a"}}"#, "input: a string or a list of strings is expected"),
+            (r#"{"input":""}"#, "input: empty; there is nothing to embed"),
+            (r#"{"input":[]}"#, "input: 0 texts; 1 to 2048 are expected"),
+            (&many, "input: 2049 texts; 1 to 2048 are expected"),
+            (r#"{"input":["a","b","c",""]}"#, "input[3]: empty; there is nothing to embed"),
+            (r#"{"input":["a",null]}"#, "input[1]: a string is expected"),
+            (r#"{"input":["a",{"text":"b"}]}"#, "input[1]: a string is expected"),
+            (r#"{"input":["a","\ud800"]}"#, "input[1]: a string is expected"),
+            (r#"{"input":[1,2]}"#, "input: token ids are understood by OpenAI's models only"),
+            (r#"{"input":[[1,2],[3]]}"#, "input: token ids are understood by OpenAI's models"),
+            (r#"{"input":"a","dimensions":0}"#, "dimensions: at least 1 is expected"),
+            (r#"{"input":"a","dimensions":"x"}"#, "dimensions: a whole number is expected"),
+            (r#"{"input":"a","encoding_format":"int8"}"#, "encoding_format: float or base64 is"),
+            (r#"{"input":"a","task":7}"#, "task: a string such as query or passage is expected"),
+        ];
+        for (body, expected) in table {
+            let error = asked(body, &TITAN).unwrap_err();
+            assert!(error.to_string().starts_with(expected), "{body}: {error}");
+            assert_eq!(error.status(), 400);
+        }
+    }
+
+    fn replied(body: &str, shape: &'static Shape, answers: &[&str]) -> Result<String, Error> {
+        let asked = asked(body, shape).unwrap();
+        let mut reply = asked.reply();
+        for answer in answers {
+            reply.add(answer.as_bytes())?;
+        }
+        let (body, usage) = reply.finish("the-alias");
+        let value: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(value["usage"]["prompt_tokens"], json!(usage.input));
+        Ok(String::from_utf8(body).unwrap())
+    }
+
+    /// As sampled, but for the digits.
+    const LIST: &str = r#"{"object": "list", "data": [
+        {"object": "embedding", "embedding": [-0.125, 1e-3], "index": 1},
+        {"object": "embedding", "embedding": [0.0125, -0.50], "index": 0}
+        ], "model": "m", "usage": {"prompt_tokens": 5, "total_tokens": 6}}"#;
+
+    #[test]
+    fn numbers_stay_as_written_and_counts_are_added_up() {
+        let two = r#"{"input":["a","b"]}"#;
+        let titan = [
+            r#"{"embedding": [0.0125, -0.50], "inputTextTokenCount": 3}"#,
+            r#"{"embedding": [-0.125,1e-3], "inputTextTokenCount": 2, "embeddingsByType": {}}"#,
+        ];
+        let gemini = [
+            r#"{"predictions":[{"embeddings":{"values":[0.0125,
+                -0.50],"statistics":{"token_count":4.0,"truncated":false}}}],"metadata":{}}"#,
+            r#"{"predictions":[{"embeddings":{"values":[-0.125,1e-3],"statistics":{"token_count":1}}}]}"#,
+        ];
+        let wrapped = format!(r#"{{"request_id":"x","final_result":{LIST}}}"#);
+        let table: &[(&'static Shape, &[&str], u64)] = &[
+            (&TITAN, &titan, 5),
+            (&GEMINI, &gemini, 5),
+            (&NVIDIA, &[LIST], 6),
+            (&ORCHESTRATION, &[&wrapped], 6),
+        ];
+        for (shape, answers, total) in table {
+            let expected = format!(
+                r#"{{"object":"list","data":[{{"object":"embedding","index":0,"embedding":[0.0125,-0.50]}},{{"object":"embedding","index":1,"embedding":[-0.125,1e-3]}}],"model":"the-alias","usage":{{"prompt_tokens":5,"total_tokens":{total}}}}}"#
+            );
+            assert_eq!(replied(two, shape, answers).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn base64_holds_the_same_numbers() {
+        let ask = r#"{"input":["a"],"encoding_format":"base64"}"#;
+        let reply = replied(ask, &TITAN, &[r#"{"embedding":[0.0125,-0.5,0.25]}"#]).unwrap();
+        // The first is of the dossier's sample.
+        assert!(reply.contains(r#""embedding":"zcxMPAAAAL8AAIA+""#), "{reply}");
+        assert!(reply.ends_with(r#""usage":{"prompt_tokens":0,"total_tokens":0}}"#), "{reply}");
+    }
+
+    #[test]
+    fn answers_that_lack_something_are_no_answers() {
+        let table: &[(&'static Shape, &str)] = &[
+            (&TITAN, ""),
+            (&TITAN, "{}"),
+            (&TITAN, r#"{"embedding":"AAAA"}"#),
+            (&TITAN, r#"{"embedding":[0.5,null]}"#),
+            (&GEMINI, r#"{"predictions":[]}"#),
+            (&NVIDIA, r#"{"data":[{"index":0,"embedding":[1]}]}"#),
+            (&NVIDIA, r#"{"data":[{"index":0,"embedding":[1]},{"index":0,"embedding":[1]}]}"#),
+            (&NVIDIA, r#"{"data":[{"index":1,"embedding":[1]},{"index":2,"embedding":[1]}]}"#),
+            (&ORCHESTRATION, LIST),
+        ];
+        for (shape, answer) in table {
+            let error = replied(r#"{"input":["a","b"]}"#, shape, &[answer]).unwrap_err();
+            assert!(matches!(error, Error::BadReply { .. }), "{answer}: {error:?}");
+        }
+        let said = r#"{"error":{"code":429,"message":"slow down"}}"#;
+        let error = replied(r#"{"input":"a"}"#, &GEMINI, &[said]).unwrap_err();
+        assert_eq!((error.status(), error.to_string().as_str()), (429, "slow down"));
+    }
+
+    #[test]
+    fn a_refusal_says_which_text_it_is_about() {
+        let refusal = |status| Error::Upstream {
+            status,
+            code: None,
+            message: "too long".into(),
+            param: None,
+            retry_after: None,
+        };
+        let list = asked(r#"{"input":["a","b"]}"#, &TITAN).unwrap();
+        let mut reply = list.reply();
+        assert_eq!(reply.failed(refusal(400)).param(), Some("input[0]"));
+        reply.add(br#"{"embedding":[1]}"#).unwrap();
+        assert_eq!(reply.failed(refusal(400)).param(), Some("input[1]"));
+        assert_eq!(reply.failed(refusal(429)).param(), None);
+        let one = asked(r#"{"input":"a"}"#, &TITAN).unwrap();
+        assert_eq!(one.reply().failed(refusal(400)).param(), None);
+        let at_once = asked(r#"{"input":["a","b"]}"#, &NVIDIA).unwrap();
+        assert_eq!(at_once.reply().failed(refusal(400)).param(), None);
+    }
+}

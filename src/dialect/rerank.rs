@@ -138,3 +138,87 @@ fn results(body: &[u8]) -> Option<Vec<Box<RawValue>>> {
 fn bad_reply() -> Error {
     Error::BadReply { what: "SAP AI Core's answer does not rank the documents.".into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(body: &str) -> Result<Asked, Error> {
+        Asked::decode(&Envelope::parse(body.into()).unwrap())
+    }
+
+    #[test]
+    fn documents_of_all_forms_become_texts() {
+        let table: &[(&str, &str, &[&str])] = &[
+            (
+                r#"{"model":"x","query":"q","documents":["a",{"text":"b","title":"t"}]}"#,
+                r#"{"documents":["a","b"],"model":"m","query":"q"}"#,
+                &[],
+            ),
+            (
+                r#"{"query":"q","documents":["a"],"top_n":3,"max_tokens_per_doc":9,
+                    "return_documents":true,"max_chunks_per_doc":2,"rank_fields":null}"#,
+                r#"{"documents":["a"],"max_tokens_per_doc":9,"model":"m","query":"q","top_n":3}"#,
+                &["max_chunks_per_doc"],
+            ),
+        ];
+        for (body, expected, dropped) in table {
+            let asked = asked(body).unwrap();
+            assert_eq!(String::from_utf8(asked.encode("m")).unwrap(), *expected);
+            assert_eq!(asked.dropped, *dropped);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let many = json!({"query": "q", "documents": vec![""; DOCUMENTS_MAX + 1]}).to_string();
+        let table = [
+            (r#"{"documents":["a"]}"#, "query: missing; a string is expected"),
+            (r#"{"query":"","documents":["a"]}"#, "query: empty"),
+            (r#"{"query":["q"],"documents":["a"]}"#, "query: a string is expected"),
+            (r#"{"query":"q"}"#, "documents: missing; a list"),
+            (r#"{"query":"q","documents":"a"}"#, "documents: a list of strings, or"),
+            (r#"{"query":"q","documents":[]}"#, "documents: 0 documents; 1 to 10000"),
+            (&many, "documents: 10001 documents; 1 to 10000"),
+            (r#"{"query":"q","documents":["a",7]}"#, "documents[1]: a string, or"),
+            (r#"{"query":"q","documents":[{"title":"a"}]}"#, "documents[0]: a string, or"),
+            (r#"{"query":"q","documents":["a"],"top_n":0}"#, "top_n: at least 1 is expected"),
+            (r#"{"query":"q","documents":["a"],"top_n":-1}"#, "top_n: a whole number"),
+            (
+                r#"{"query":"q","documents":["a"],"return_documents":1}"#,
+                "return_documents: true or false",
+            ),
+        ];
+        for (body, expected) in table {
+            let error = asked(body).unwrap_err();
+            assert!(error.to_string().starts_with(expected), "{body}: {error}");
+            assert_eq!(error.status(), 400);
+        }
+    }
+
+    #[test]
+    fn results_stay_as_written_with_documents_where_asked_for() {
+        let answer = r#"{"id": "x", "results": [{"index": 1, "relevance_score": 0.980},
+            {"index": 0, "relevance_score": 1e-3}], "meta": {"billed_units": {}}}"#;
+        let plain = asked(r#"{"query":"q","documents":["a","b"]}"#).unwrap();
+        let reply = plain.reply(answer.into(), "the-alias").unwrap();
+        let expected = r#"{"id":"x","results":[{"index": 1, "relevance_score": 0.980},
+            {"index": 0, "relevance_score": 1e-3}],"meta":{"billed_units": {}},"model":"the-alias"}"#;
+        assert_eq!(String::from_utf8(reply).unwrap(), expected);
+        let returning = r#"{"query":"q","documents":["a",{"text":"b"}],"return_documents":true}"#;
+        let reply = asked(returning).unwrap().reply(answer.into(), "the-alias").unwrap();
+        let expected = r#"{"id":"x","results":[{"index":1,"relevance_score":0.980,"document":{"text":"b"}},{"index":0,"relevance_score":1e-3,"document":{"text":"a"}}],"meta":{"billed_units": {}},"model":"the-alias"}"#;
+        assert_eq!(String::from_utf8(reply).unwrap(), expected);
+    }
+
+    #[test]
+    fn answers_that_rank_something_else_are_no_answers() {
+        let asked = asked(r#"{"query":"q","documents":["a"]}"#).unwrap();
+        for answer in ["", "[]", "{}", r#"{"results":[{"index":1}]}"#, r#"{"results":[7]}"#] {
+            let error = asked.reply(answer.into(), "m").unwrap_err();
+            assert!(matches!(error, Error::BadReply { .. }), "{answer}: {error:?}");
+        }
+        let said = r#"{"error":{"code":429,"message":"slow down"}}"#;
+        assert_eq!(asked.reply(said.into(), "m").unwrap_err().status(), 429);
+    }
+}
