@@ -208,11 +208,6 @@ impl Model {
 }
 
 impl Deployment {
-    /// It has not what was expected; whether it may have what is other and was not known to.
-    pub fn turn_to_other(&self) -> bool {
-        !self.is_other.swap(true, Ordering::Relaxed)
-    }
-
     /// What helped once is done to all its requests from now on.
     pub fn remember(&self, cure: Cure) {
         log::warn!("deployment {}: requests go without `{cure}`, which it refuses", self.id);

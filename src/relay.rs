@@ -460,13 +460,14 @@ impl Relay {
         call: &Call<'_>,
         bytes: &[u8],
     ) -> Result<Response, Error> {
-        let mut url = call.url(deployment).ok_or(Error::Internal)?;
+        let mut is_other = deployment.is_other.load(Ordering::Relaxed);
+        let mut url = call.url(deployment, is_other).ok_or(Error::Internal)?;
         let subaccount = self.subaccounts.get(deployment.subaccount).ok_or(Error::Internal)?;
         let accept = if call.is_stream { &self.event_stream } else { &self.json };
         let (mut body, removed) = deployment.remembered.apply(bytes);
         exchange.note_dropped(removed);
         let mut cures: Vec<Cure> = vec![];
-        let mut has_renewed = false;
+        let (mut has_renewed, mut has_turned) = (false, false);
         loop {
             let token = subaccount.credentials.access_token(&self.aicore)?;
             let mut headers = vec![
@@ -484,6 +485,7 @@ impl Relay {
             if (200..300).contains(&response.status) {
                 exchange.note_dropped(cures.iter().map(Cure::to_string).collect());
                 cures.into_iter().for_each(|cure| deployment.remember(cure));
+                deployment.is_other.store(is_other, Ordering::Relaxed);
                 return Ok(response);
             }
             let error = error_of(&mut response);
@@ -491,8 +493,9 @@ impl Relay {
                 401 | 403 if !has_renewed && subaccount.credentials.discard(&token) => {
                     has_renewed = true;
                 }
-                404 if call.other(deployment).is_some() && deployment.turn_to_other() => {
-                    url = call.other(deployment).ok_or(Error::Internal)?;
+                404 if !has_turned && call.other(deployment).is_some() => {
+                    (is_other, has_turned) = (!is_other, true);
+                    url = call.url(deployment, is_other).ok_or(Error::Internal)?;
                 }
                 _ => match healed(&error, &body, &cures) {
                     Some((cure, better)) => {
@@ -586,8 +589,7 @@ impl Call<'_> {
         }
     }
 
-    fn url<'a>(&self, deployment: &'a Deployment) -> Option<&'a Url> {
-        let is_other = deployment.is_other.load(Ordering::Relaxed);
+    fn url<'a>(&self, deployment: &'a Deployment, is_other: bool) -> Option<&'a Url> {
         let usual = match self.action {
             Action::Embeddings => deployment.embeddings.as_ref(),
             Action::Rerank => deployment.rerank.as_ref(),
