@@ -2,11 +2,16 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sap_ai_core_llm_proxy::demo::Fault;
 use serde_json::{Value, json};
-use support::{KEY, Proxy, Reply};
+use support::{KEY, Proxy, Reply, eventually};
 
 const TITAN: &str = "amazon--titan-embed-text";
 const GEMINI: &str = "gemini-embedding";
@@ -31,7 +36,7 @@ fn proxy() -> Proxy {
             json!(format!("{known}/{id}"))
         };
         models[ORCHESTRATED] = at("d00000000000000a", models);
-        models["orchestration/amazon--titan-embed-text"] = at("d00000000000000a", models);
+        // The same one twice: what counts is that the proxy takes them for two.
         models[TITAN] = json!([at("d00000000000006b", models), at("d00000000000006b", models)]);
     })
 }
@@ -205,6 +210,19 @@ fn an_error_of_any_call_is_the_requests() {
 }
 
 #[test]
+fn nothing_more_is_asked_for_a_client_that_has_gone() {
+    let proxy = proxy();
+    let texts = ["one", "two [[demo delay_ms=600]]", "three"];
+    let body = json!({"model": GEMINI, "input": texts}).to_string();
+    let mut client = proxy.client();
+    client.begin("POST", "/v1/embeddings", KEY, body.as_bytes());
+    eventually("the second call", || proxy.inferences().len() == 2);
+    client.hang_up();
+    eventually("the end", || proxy.demo.hung_up() == 1);
+    assert_eq!(proxy.inferences().len(), 2);
+}
+
+#[test]
 fn another_deployment_begins_anew() {
     let proxy = proxy();
     let texts = ["one", "two [[demo status=503 times=1]]"];
@@ -216,20 +234,62 @@ fn another_deployment_begins_anew() {
     assert_eq!(texts, ["one", "two", "one", "two"]);
 }
 
+/// Answers embeddings of Gemini under Google's name only; gives the paths it was asked for.
+fn google() -> (SocketAddr, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (tell, told) = channel();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for socket in listener.incoming() {
+            let mut socket = BufReader::new(socket.unwrap());
+            let (mut path, mut length) = (String::new(), 0);
+            socket.read_line(&mut path).unwrap();
+            for line in socket.by_ref().lines().map(|l| l.unwrap()).take_while(|l| !l.is_empty()) {
+                let line = line.to_ascii_lowercase();
+                length =
+                    line.strip_prefix("content-length: ").map_or(length, |n| n.parse().unwrap());
+            }
+            socket.read_exact(&mut vec![0; length]).unwrap();
+            let (status, body) = match path.contains("/models/gemini-embedding-001:predict ") {
+                true => (200, r#"{"predictions":[{"embeddings":{"values":[0.50]}}]}"#),
+                false => (404, r#"{"error":{"code":404,"message":"not found"}}"#),
+            };
+            let length = body.len();
+            let head = format!(
+                "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+            );
+            socket.get_mut().write_all(format!("{head}{body}").as_bytes()).unwrap();
+            tell.send(path).unwrap();
+        }
+    });
+    (address, told)
+}
+
 #[test]
 fn gemini_is_found_by_googles_name_too() {
+    let (address, told) = google();
+    let proxy = Proxy::configured(|json| {
+        let url = format!("http://{address}/v2/inference/deployments/d1");
+        json["deployment_models"][GEMINI] = json!(url);
+    });
+    for _ in 0..2 {
+        let reply = embed(&proxy, json!({"model": GEMINI, "input": "x"}));
+        assert_eq!(vectors(&reply), [[0.5]]);
+        assert!(reply.text().contains("[0.50]"));
+    }
+    let names: Vec<String> =
+        told.try_iter().map(|p| p.rsplit('/').nth(1).unwrap().into()).collect();
+    let other = "gemini-embedding-001:predict HTTP";
+    assert_eq!(names, ["gemini-embedding:predict HTTP", other, other]);
+}
+
+#[test]
+fn what_did_not_help_is_not_remembered() {
     let proxy = proxy();
-    proxy.demo.push(Fault::answer(404, r#"{"error":{"code":404,"message":"not found"}}"#));
-    proxy.demo.push(Fault::answer(
-        200,
-        r#"{"predictions":[{"embeddings":{"values":[0.50],"statistics":{"token_count":1}}}]}"#,
-    ));
-    let reply = embed(&proxy, json!({"model": GEMINI, "input": "x"}));
-    assert_eq!(vectors(&reply), [[0.5]]);
-    assert!(reply.text().contains("[0.50]"));
-    let targets: Vec<String> = proxy.inferences().into_iter().map(|s| s.target).collect();
-    assert!(targets[0].ends_with("/models/gemini-embedding:predict"), "{targets:?}");
-    assert!(targets[1].ends_with("/models/gemini-embedding-001:predict"), "{targets:?}");
+    proxy.demo.push(Fault::answer(404, r#"{"error":{"code":404,"message":"not now"}}"#));
+    assert_eq!(embed(&proxy, json!({"model": GEMINI, "input": "x"})).status, 404);
+    assert_eq!(embed(&proxy, json!({"model": GEMINI, "input": "x"})).status, 200);
+    assert_eq!(proxy.inferences().len(), 3);
 }
 
 #[test]

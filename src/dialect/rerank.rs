@@ -70,13 +70,14 @@ impl Asked {
 
     /// The results with their documents. An error where one of them is about no document that there is.
     fn checked(&self, results: &[Box<RawValue>]) -> Result<String, Error> {
-        let with_document = |result: &Box<RawValue>| {
+        let with_document = |result: &RawValue| {
             let mut result = Envelope::parse(result.get().as_bytes().to_vec()).ok()?;
             let index = result.get::<usize>("index", "a number").ok()??;
             result.set("document", json!({"text": self.documents.get(index)?}).to_string());
             String::from_utf8(result.into_bytes()).ok()
         };
-        let results: Option<Vec<String>> = results.iter().map(with_document).collect();
+        let results: Option<Vec<String>> =
+            results.iter().map(|result| with_document(result)).collect();
         Ok(format!("[{}]", results.ok_or_else(bad_reply)?.join(",")))
     }
 }
