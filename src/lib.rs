@@ -41,6 +41,11 @@
 //! | how early to renew an access token; how its request looks; how long one lives that does not say | 300 s or half its life; form body; 1 h | [`credentials`] |
 //! | what a 403 means, a bad token or no rights | as 401: renewed and repeated once, then a 502 | [`relay`] |
 //! | `max_tokens` on gpt-5; sampling on gpt-5.1 with effort `none`; tools with effort on gpt-5.5 | renamed; kept; effort left out | [`families`] |
+//! | what vLLM does with fields and roles it does not know; `reasoning_effort` | left out and named, developer becomes system; only for models that reason | [`families`] |
+//! | whether Mistral on AI Core insists on ids of nine and an answer between a tool and the person | yes, its vendor's rule | [`families`] |
+//! | whether Perplexity refuses fields of OpenAI's, and knows `stream_options` | left out and named; not asked, it tells usage anyway | [`families`] [`dialect`] |
+//! | orchestration: what is rendered as a template; where `tool_choice` goes; how much text an event has; which rules of the vendors it hides | only the template: the last message, its texts as placeholders; among the parameters; 50 characters; none | [`dialect`] [`families`] |
+//! | how the highest effort is called by OpenAI's models, where the client's word is another | `high` | [`dialect`] |
 //! | which family a name of one's own is | OpenAI's, unless `families` says otherwise | [`families`] |
 //! | the api-version | `2025-04-01-preview`, configurable | [`config`] |
 //! | `AI-Tenant-Id`, which few clients send | sent where the service key has the tenant's id | [`relay`] |
