@@ -179,6 +179,23 @@ fn cut_anywhere_a_stream_is_the_same() {
     assert!(reached.iter().all(|n| *n > 100), "the generator reached too little: {reached:?}");
 }
 
+/// Streams of every upstream, whichever it is taken for.
+#[test]
+fn cut_anywhere_streams_that_pass_are_the_same() {
+    let inputs = (corpus::reply(true), vec(any::<Index>(), 0..9), quirks(), any::<bool>());
+    check(600, &inputs, |(bytes, cuts, quirks, wants_usage)| {
+        let run = |chunks: Vec<&[u8]>| {
+            let mut stream = PassStream::new("m", wants_usage, quirks);
+            let (out, error) = pass(chunks, &mut stream);
+            (String::from_utf8_lossy(&out).into_owned(), error, stream.usage())
+        };
+        let whole = run(vec![&bytes]);
+        prop_assert_eq!(&run(cut(&bytes, &cuts)), &whole);
+        prop_assert_eq!(whole.1.is_none(), whole.0.ends_with("data: [DONE]\n\n"), "{}", whole.0);
+        Ok(())
+    });
+}
+
 /// A stream as a strict client reads it: each frame one `data: ` line.
 fn events(stream: &str) -> Vec<Value> {
     let read = |frame: &str| {
