@@ -274,7 +274,7 @@ fn what_is_converted_does_not_wait_either() {
         // Some vendors begin with up to five frames that say nothing.
         for n in 6..10 {
             let silence = Some((n, 60_000));
-            proxy.demo.push(Fault { frames: Some(12), silence, ..Fault::default() });
+            proxy.demo.push(Fault { frames: Some(200), silence, ..Fault::default() });
             let mut client = proxy.client();
             client.begin_chat(&stream(model));
             assert_eq!(client.head().status, 200, "{model}");
