@@ -4,6 +4,7 @@
 //! in the configuration. Rules go by family and version, so that next month's model works without a release.
 
 mod claude;
+mod gemini;
 mod messages;
 mod open;
 mod orchestration;
@@ -70,7 +71,7 @@ pub enum Grammar {
 pub const TABLE: &[Family] = &[
     Family { name: "openai",        owner: "openai",        prefixes: &["gpt-", "chatgpt-", "o1", "o3", "o4", "text-embedding-"], service: Some(AZURE) },
     Family { name: "claude",        owner: "anthropic",     prefixes: &["anthropic--", "claude-"],                                service: Some(CLAUDE) },
-    Family { name: "gemini",        owner: "google",        prefixes: &["gemini-"],                                               service: None },
+    Family { name: "gemini",        owner: "google",        prefixes: &["gemini-"],                                               service: Some(gemini::SERVICE) },
     Family { name: "nova",          owner: "amazon",        prefixes: &["amazon--nova"],                                          service: None },
     Family { name: "titan",         owner: "amazon",        prefixes: &["amazon--titan"],                                         service: None },
     Family { name: "open",          owner: "open",          prefixes: &["mistralai--", "meta--", "ibm--", "deepseek-ai--", "qwen", "nvidia--", "alephalpha-"], service: Some(open::SERVICE) },

@@ -51,6 +51,8 @@
 //! | `AI-Tenant-Id`, which few clients send | sent where the service key has the tenant's id | [`relay`] |
 //! | whether clients may see Azure's first event, without choices; the dated model name | no; the client's name goes back | [`dialect`] |
 //! | a stream that ends without `[DONE]` | complete if a finish reason came, otherwise an error | [`dialect`] |
+//! | Gemini: what an effort is in tokens, which models know the lowest level of thinking | Google's own numbers; flash-lite, and flash before 3.7 | [`families`] |
+//! | Gemini: JSON together with tools; a reply broken off for an odd reason | the answer by a tool; what there is of it, or an error | [`dialect`] |
 //! | the status of an error inside a 200 stream | its code or status if it is one, else by its words, else 500 | [`upstream_error`] |
 //! | what a stream's message without `error` means; its status | an error; by the exception its text names, else 500 | [`upstream_error`] |
 //! | Claude 3.7, documented for `/converse` only | `/invoke`, as all of Claude | [`families`] |

@@ -128,7 +128,8 @@ impl Fit {
         let format = std::mem::take(&mut request.format);
         // The client forces a call of a tool of its own: then there will be no text to format.
         if matches!(request.tool_choice, Some(ToolChoice::Any | ToolChoice::Named(_))) {
-            return request.drop_field("response_format");
+            request.drop_field("response_format");
+            return;
         }
         let (description, schema) = match format {
             Format::Schema { description, schema, .. } => (description, schema),
@@ -273,7 +274,7 @@ impl Answer {
 }
 
 /// How the tool that takes the answer is called.
-const ANSWER_TOOL: &str = "give_answer";
+pub const ANSWER_TOOL: &str = "give_answer";
 /// The one property of a wrapped answer.
 const WRAPPED: &str = "answer";
 
