@@ -14,7 +14,8 @@
 //!
 //! An answer is one of the demo's own: the user's text comes back in a sentence, tools are called
 //! when the user's text names them, embeddings are drawn from a hash of the text. Everything is the
-//! same each time but ids and times.
+//! same each time but ids and times, and what a prompt cache already holds. A thought is signed: one
+//! that was changed is refused when it comes back.
 //!
 //! # Faults
 //!
@@ -36,9 +37,10 @@
 //! Each word is the field of [`Fault`] of the same name (`tool` is `tools`, `retry_after` a
 //! header). `refuse` and `accept` settle what nobody could find out about the real one: a field of
 //! `refuse` is answered with `FIELD: Extra inputs are not permitted` if the request has it, a path
-//! of `accept` (`output_config.format`) is not. A marker the demo does not understand is answered with a 400 that says so. A queued
-//! fault comes before a marker. A request that has to be refused is refused whatever the fault,
-//! which is then used up; only `early` faults come before every check.
+//! of `accept` (`output_config.format`) is not. A marker the demo does not understand is answered
+//! with a 400 that says so. A queued fault comes before a marker. A request that has to be refused
+//! is refused whatever the fault, which is then used up; only `early` faults come before every
+//! check.
 //!
 //! # Why not tiny_http
 //!

@@ -92,11 +92,15 @@ const CLAUDE: Service = Service {
     cache_points: Some(claude::add_cache_points),
 };
 
+/// The family that a model's name tells, if it tells one.
+pub fn told(name: &str) -> Option<&'static Family> {
+    TABLE.iter().find(|f| f.prefixes.iter().any(|p| name.starts_with(p)))
+}
+
 /// The family that a model's name tells. Left open: a name that tells nothing is taken for an OpenAI model: most own names are
-/// given to GPT deployments, and `families` corrects the rest.
+/// given to GPT deployments, unknown vendors mostly speak OpenAI's grammar, and `families` corrects the rest.
 pub fn of_model(name: &str) -> &'static Family {
-    let told = TABLE.iter().find(|f| f.prefixes.iter().any(|p| name.starts_with(p)));
-    told.unwrap_or(&TABLE[0])
+    told(name).unwrap_or(&TABLE[0])
 }
 
 /// The name by which AI Core knows a model: without the prefix that only says that it is reached by orchestration.

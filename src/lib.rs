@@ -16,7 +16,7 @@
 //! |---|---|
 //! | 4 · sockets towards clients, commands | [`cli`] [`certificate`] [`gate`] [`server`] [`ask`] |
 //! | 3 · the story | [`relay`] [`local`] |
-//! | 2 · who, where, what | [`routes`] [`families`] [`auth`] [`models`] [`config`] [`credentials`] [`aicore`] [`vault`] [`convert`] [`healing`] [`demo`] |
+//! | 2 · who, where, what | [`routes`] [`families`] [`auth`] [`models`] [`deployed`] [`config`] [`credentials`] [`aicore`] [`vault`] [`convert`] [`healing`] [`demo`] |
 //! | 1 · wire grammars, pure | [`dialect`] [`upstream_error`] |
 //! | 0 · words everyone uses | [`chat`] [`envelope`] [`sse`] [`media`] [`error`] [`log`] |
 //!
@@ -47,6 +47,14 @@
 //! | whether clients may see Azure's first event, without choices; the dated model name | no; the client's name goes back | [`dialect`] |
 //! | a stream that ends without `[DONE]` | complete if a finish reason came, otherwise an error | [`dialect`] |
 //! | the status of an error inside a 200 stream | its code or status if it is one, else by its words, else 500 | [`upstream_error`] |
+//! | what a stream's message without `error` means; its status | an error; by the exception its text names, else 500 | [`upstream_error`] |
+//! | Claude 3.7, documented for `/converse` only | `/invoke`, as all of Claude | [`families`] |
+//! | Claude's limit of the output where the client sets none | 32,000, or the model's own if that is less | [`families`] |
+//! | a Claude of unknown version | by the rules of the newest; 64,000 of output | [`families`] |
+//! | `cache_control` for Claude | kept, at most four, but not before 3.7 | [`families`] |
+//! | `output_config` for Claude | sent from 4.6 on, with the effort only; never `thinking.display` | [`dialect`] |
+//! | a budget for thinking that is not below the output's limit | the limit is raised, as far as the model goes | [`families`] |
+//! | a Claude stream that ends without `message_stop` | complete if a stop reason came, otherwise an error | [`dialect`] |
 //! | whether Retry-After comes with a 429 | passed on if it does, never invented | [`upstream_error`] |
 //!
 //! # What was decided otherwise than the first design
@@ -71,6 +79,7 @@ pub mod auth;
 pub mod config;
 pub mod convert;
 pub mod credentials;
+pub mod deployed;
 pub mod families;
 pub mod healing;
 pub mod models;

@@ -1,11 +1,14 @@
 //! A model's name → the deployments that serve it.
 //!
-//! Found in this order: the name as configured, an alias, the name with or without `anthropic--`. Never another model.
+//! Found in this order: the name as configured, an alias, the name with or without `anthropic--`. Never another model. Its
+//! family is what `families` in the configuration says, else what its name tells, else what is deployed there.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::aicore::Url;
 use crate::config::Config;
+use crate::deployed::Deployed;
 use crate::error::Error;
 use crate::families::{self, Family};
 use crate::healing::{Cure, Remembered};
@@ -28,6 +31,19 @@ pub struct Model {
     pub family: &'static Family,
     pub deployments: Vec<Deployment>,
     next: AtomicUsize,
+    /// The name by which AI Core knows it.
+    deployed_name: String,
+    /// Its name says nothing of it: what it is, once it is known.
+    looked_up: Option<LookUp>,
+}
+
+/// A model that has to be looked up.
+#[derive(Debug)]
+struct LookUp {
+    /// As configured by `families`.
+    family: Option<&'static Family>,
+    api_version: String,
+    found: OnceLock<Box<Model>>,
 }
 
 /// One deployment, with the URLs of what it serves.
@@ -36,6 +52,7 @@ pub struct Deployment {
     /// The last part of its URL, for the log.
     pub id: String,
     pub subaccount: usize,
+    base: String,
     pub chat: Option<Url>,
     pub stream: Option<Url>,
     /// See [`Service::other_path`](crate::families::Service).
@@ -53,15 +70,17 @@ impl Models {
         let mut faults = vec![];
         for (index, subaccount) in config.subaccounts.iter().enumerate() {
             for (name, urls) in &subaccount.deployment_models {
-                let family = match family_of(name, config) {
+                let configured = match family_of(name, config) {
                     Ok(family) => family,
                     Err(fault) => {
                         faults.push(fault);
                         continue;
                     }
                 };
+                let family = configured.unwrap_or_else(|| families::of_model(name));
+                let deployed_name = families::deployed_name(name);
                 let deployments = urls.iter().enumerate().filter_map(|(i, url)| {
-                    deployment(url, index, name, family, &config.api_version)
+                    deployment(url, index, deployed_name, family, &config.api_version)
                         .map_err(|e| faults.push(format!("deployment_models[{name:?}][{i}]: {e}")))
                         .ok()
                 });
@@ -73,6 +92,12 @@ impl Models {
                         family,
                         deployments,
                         next: AtomicUsize::new(0),
+                        deployed_name: deployed_name.to_owned(),
+                        looked_up: families::told(name).is_none().then(|| LookUp {
+                            family: configured,
+                            api_version: config.api_version.clone(),
+                            found: OnceLock::new(),
+                        }),
                     }),
                 }
             }
@@ -128,7 +153,44 @@ impl Models {
 impl Model {
     /// The name by which AI Core knows it.
     pub fn deployed_name(&self) -> &str {
-        families::deployed_name(&self.name)
+        &self.deployed_name
+    }
+
+    /// The model, as far as it need not be looked up.
+    pub fn known(&self) -> Option<&Model> {
+        match &self.looked_up {
+            None => Some(self),
+            Some(look_up) => look_up.found.get().map(Box::as_ref),
+        }
+    }
+
+    /// The model, now that it is known what is deployed; `None`: nobody can tell, so it is what its name was taken for.
+    pub fn found(&self, deployed: &Deployed) -> Result<&Model, String> {
+        let Some(look_up) = &self.looked_up else { return Ok(self) };
+        let (told, deployed_name) = match deployed {
+            Deployed::Model(name) => (families::told(name), name.as_str()),
+            Deployed::Orchestration => (families::by_name("orchestration"), self.name.as_str()),
+            Deployed::Configuration(_) | Deployed::Unknown => (None, self.name.as_str()),
+        };
+        let family = look_up.family.or(told).unwrap_or(self.family);
+        let again = |d: &Deployment| {
+            deployment(&d.base, d.subaccount, deployed_name, family, &look_up.api_version)
+        };
+        let model = Model {
+            name: self.name.clone(),
+            family,
+            deployments: self.deployments.iter().map(again).collect::<Result<_, _>>()?,
+            next: AtomicUsize::new(0),
+            deployed_name: deployed_name.to_owned(),
+            looked_up: None,
+        };
+        log::info!(
+            "model {}: {} is deployed, of the {} family",
+            self.name,
+            deployed_name,
+            family.name
+        );
+        Ok(look_up.found.get_or_init(|| Box::new(model)))
     }
 
     /// The deployments in the order in which to try them: one after the other has the first place.
@@ -172,29 +234,29 @@ pub fn matches(pattern: &str, name: &str) -> bool {
     true
 }
 
-fn family_of(name: &str, config: &Config) -> Result<&'static Family, String> {
-    match config.families.iter().find(|(pattern, _)| matches(pattern, name)) {
-        None => Ok(families::of_model(name)),
-        Some((pattern, family)) => families::by_name(family).ok_or_else(|| {
-            format!(
-                "families[{pattern:?}]: there is no family {family:?}; there are: {}",
-                families::names()
-            )
-        }),
-    }
+/// As `families` in the configuration has it.
+fn family_of(name: &str, config: &Config) -> Result<Option<&'static Family>, String> {
+    let Some((pattern, family)) = config.families.iter().find(|(p, _)| matches(p, name)) else {
+        return Ok(None);
+    };
+    families::by_name(family).map(Some).ok_or_else(|| {
+        format!(
+            "families[{pattern:?}]: there is no family {family:?}; there are: {}",
+            families::names()
+        )
+    })
 }
 
 fn deployment(
     url: &str,
     subaccount: usize,
-    name: &str,
+    deployed_name: &str,
     family: &Family,
     api_version: &str,
 ) -> Result<Deployment, String> {
     let base = url.trim_end_matches('/');
-    let model = families::deployed_name(name);
     let at = |path: &str| {
-        let path = path.replace("{version}", api_version).replace("{model}", model);
+        let path = path.replace("{version}", api_version).replace("{model}", deployed_name);
         Url::parse(&format!("{base}{path}"))
     };
     let service = family.service.as_ref();
@@ -202,6 +264,7 @@ fn deployment(
     Ok(Deployment {
         id: base.rsplit('/').next().unwrap_or(base).to_owned(),
         subaccount,
+        base: base.to_owned(),
         chat: service.map(|s| at(s.chat_path)).transpose()?,
         stream: service.map(|s| at(s.stream_path)).transpose()?,
         other: service.and_then(|s| s.other_path).map(at).transpose()?,

@@ -23,6 +23,7 @@ use crate::chat::{self, Source};
 use crate::config::{Config, Limits};
 use crate::convert::Conversion;
 use crate::credentials::Credentials;
+use crate::deployed::{self, Deployed};
 use crate::dialect::openai_chat::{self, PassStream};
 use crate::dialect::{Dialect, Passed, Passing, Target, UpstreamDialect};
 use crate::envelope::Envelope;
@@ -37,6 +38,8 @@ use crate::{healing, local, media, sse, upstream_error};
 
 /// What is read of an error answer.
 const ERROR_BYTES_MAX: usize = 256 * 1024;
+/// The longest silence of the AI API.
+const LOOK_UP_SILENCE_MAX: Duration = Duration::from_secs(15);
 /// The largest single event of a stream.
 const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -91,6 +94,8 @@ pub struct Relay {
 }
 
 struct Subaccount {
+    /// Ends in `/v2`.
+    api_url: String,
     credentials: Arc<Credentials>,
     resource_group: HeaderText,
     /// Left open by the dossier (3): few clients send it; the original does, so it is sent where the key has it.
@@ -192,6 +197,10 @@ impl Relay {
         };
         exchange.line.borrow_mut().model = name.chars().take(200).collect();
         let model = self.models.find(&name)?;
+        let model = match model.known() {
+            Some(known) => known,
+            None => self.look_up(exchange, model)?,
+        };
         let service = served(model)?;
         let call = match (route.action, service.grammar) {
             (Action::Embeddings, _) => Call {
@@ -259,6 +268,58 @@ impl Relay {
         exchange.line.borrow_mut().dropped = std::mem::take(&mut request.dropped);
         let (bytes, conversion) = converted?;
         Ok((bytes, is_stream, conversion))
+    }
+
+    /// Asks the AI API what a deployment of the model serves. Where it does not say, the model is what its name was taken
+    /// for.
+    #[inline(never)]
+    fn look_up<'a>(&self, exchange: &Rc<Exchange>, model: &'a Model) -> Result<&'a Model, Error> {
+        let Some(deployment) = model.deployments.first() else { return Ok(model) };
+        let of = |what: &str, id: &str| {
+            self.ask_ai_api(exchange, deployment.subaccount, &format!("/lm/{what}/{id}"))
+        };
+        let mut deployed = match of("deployments", &deployment.id)? {
+            Some(body) => deployed::of_deployment(&body),
+            None => Deployed::Unknown,
+        };
+        if let Deployed::Configuration(id) = &deployed {
+            let body = of("configurations", id)?;
+            deployed = body.map_or(Deployed::Unknown, |b| deployed::of_configuration(&b));
+        }
+        model.found(&deployed).map_err(|what| Error::BadReply { what })
+    }
+
+    /// What the AI API says; `None` where it refuses to say.
+    fn ask_ai_api(
+        &self,
+        exchange: &Rc<Exchange>,
+        subaccount: usize,
+        path: &str,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let subaccount = self.subaccounts.get(subaccount).ok_or(Error::Internal)?;
+        let url = Url::parse(&format!("{}{path}", subaccount.api_url));
+        let url = url.map_err(|what| Error::BadReply { what })?;
+        let mut has_renewed = false;
+        loop {
+            let token = subaccount.credentials.access_token(&self.aicore)?;
+            let headers = [
+                ("authorization", &token.authorization),
+                ("ai-resource-group", &subaccount.resource_group),
+                ("accept", &self.json),
+            ];
+            let silence_max = Some(LOOK_UP_SILENCE_MAX);
+            let request = Request { url: &url, headers: &headers, body: None, silence_max };
+            let mut response = self.aicore.send(&request, Some(exchange.clone()))?;
+            let body = response.read_all(ERROR_BYTES_MAX)?;
+            match response.status {
+                200..300 => return Ok(Some(body)),
+                401 if !has_renewed && subaccount.credentials.discard(&token) => has_renewed = true,
+                500.. => {
+                    return Err(upstream_error::from_response(response.status, &body, None));
+                }
+                _ => return Ok(None),
+            }
+        }
     }
 
     /// Puts what URLs name into the request itself.
@@ -430,7 +491,8 @@ impl Subaccount {
         let tenant = config.service_key.identity_zone_id.as_deref().map(HeaderText::new);
         let tenant = tenant.transpose().map_err(|e| format!("identityzoneid: {e}"))?;
         let credentials = Arc::new(Credentials::new(&config.service_key)?);
-        Ok(Subaccount { credentials, resource_group, tenant })
+        let api_url = config.service_key.api_url.clone();
+        Ok(Subaccount { api_url, credentials, resource_group, tenant })
     }
 }
 

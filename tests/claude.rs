@@ -5,9 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use sap_ai_core_llm_proxy::chat::{Block, Brackets, Event, Request, Role, Turn, fold};
+use sap_ai_core_llm_proxy::chat::{
+    Block, Brackets, CachePoint, Effort, Event, MediaKind, Request, Role, Seal, Source, Thinking,
+    Tool, ToolChoice, Turn, fold,
+};
 use sap_ai_core_llm_proxy::dialect::anthropic::Invoke;
 use sap_ai_core_llm_proxy::dialect::{Target, UpstreamDialect};
+use sap_ai_core_llm_proxy::error::Error;
 use sap_ai_core_llm_proxy::families::{self, Grammar};
 use sap_ai_core_llm_proxy::sse::Frames;
 
@@ -40,22 +44,181 @@ fn stream_and_whole_agree() {
 
 #[test]
 fn a_plain_request() {
-    let turns = vec![Turn { role: Role::User, blocks: vec![Block::text("Hi.")] }];
-    let mut request =
-        Request { system: vec![Block::text("Be brief.")], turns, ..Request::default() };
-    let Some(service) = &families::of_model(MODEL).service else { panic!("not served") };
-    let Grammar::Other { dialect, adapt } = service.grammar else { panic!("not Claude's") };
-    dialect.fit().apply(&mut request);
-    adapt(&mut request, MODEL).unwrap();
-    let target = Target { model: MODEL, is_stream: true };
-    let body = dialect.encode(&request, &target).unwrap();
-    assert_eq!(
-        String::from_utf8(body).unwrap(),
-        r#"{"anthropic_version":"bedrock-2023-05-31","max_tokens":32000,"system":[{"type":"text","text":"Be brief."}],"messages":[{"role":"user","content":[{"type":"text","text":"Hi."}]}]}"#
-    );
+    let mut request = Request { system: vec![Block::text("Be brief.")], ..hi() };
+    let expected = r#"{"anthropic_version":"bedrock-2023-05-31","max_tokens":32000,"system":[{"type":"text","text":"Be brief."}],"messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}]}"#;
+    assert_eq!(adapted("anthropic--claude-4.5-sonnet", &mut request).unwrap(), expected);
 }
 
-const MODEL: &str = "anthropic--claude-4.5-sonnet";
+#[test]
+fn a_request_with_everything() {
+    let (arguments, seal) = (r#"{"at": 1.10}"#.into(), None);
+    let (id, cache) = ("toolu_1".to_owned(), None);
+    let call =
+        Block::ToolCall { id: id.clone(), name: "trains".into(), arguments, seal, cache: None };
+    let result = Block::ToolResult {
+        id,
+        name: String::new(),
+        content: vec![Block::text("none"), media(MediaKind::Image, "image/png", "AA==")],
+        is_error: true,
+        cache: Some(CachePoint::OneHour),
+    };
+    let thought = |text: &str, seal| Block::Reasoning { text: text.into(), seal: Some(seal) };
+    let turn = |role, blocks| Turn { role, blocks };
+    let mut named = media(MediaKind::File, "application/pdf", "JVBERi0=");
+    if let Block::Media { name, .. } = &mut named {
+        *name = Some("plan.pdf".into());
+    }
+    let mut request = Request {
+        turns: vec![
+            turn(Role::User, vec![named, media(MediaKind::File, "text/csv", "YSxi")]),
+            turn(
+                Role::Assistant,
+                vec![
+                    thought("hm", Seal::Claude("sig".into())),
+                    thought("", Seal::ClaudeRedacted("data".into())),
+                    call,
+                ],
+            ),
+            turn(Role::User, vec![result]),
+        ],
+        tools: vec![Tool {
+            name: "trains".into(),
+            description: Some("Finds trains.".into()),
+            schema: Some(r#"{"type":"object","properties":{"at":{"maximum":1.10}}}"#.into()),
+            cache,
+        }],
+        is_single_call: true,
+        output_max: Some(9_000),
+        stop: vec!["END".into()],
+        thinking: Some(Thinking::Effort(Effort::Low)),
+        top_p: Some(0.95),
+        ..Request::default()
+    };
+    let expected = concat!(
+        r#"{"anthropic_version":"bedrock-2023-05-31","max_tokens":9000,"messages":["#,
+        r#"{"role":"user","content":["#,
+        r#"{"type":"document","source":{"type":"base64","media_type":"application/pdf","data":"JVBERi0="},"title":"plan.pdf"},"#,
+        r#"{"type":"document","source":{"type":"text","media_type":"text/plain","data":"a,b"}}]},"#,
+        r#"{"role":"assistant","content":["#,
+        r#"{"type":"thinking","thinking":"hm","signature":"sig"},"#,
+        r#"{"type":"redacted_thinking","data":"data"},"#,
+        r#"{"type":"tool_use","id":"toolu_1","name":"trains","input":{"at": 1.10}}]},"#,
+        r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"toolu_1","content":["#,
+        r#"{"type":"text","text":"none"},"#,
+        r#"{"type":"image","source":{"type":"base64","media_type":"image/png","data":"AA=="}}],"#,
+        r#""is_error":true,"cache_control":{"type":"ephemeral","ttl":"1h"}}]}],"#,
+        r#""tools":[{"name":"trains","description":"Finds trains.","input_schema":{"type":"object","properties":{"at":{"maximum":1.10}}}}],"#,
+        r#""tool_choice":{"type":"auto","disable_parallel_tool_use":true},"#,
+        r#""top_p":0.95,"stop_sequences":["END"],"#,
+        r#""thinking":{"type":"enabled","budget_tokens":2048}}"#,
+    );
+    assert_eq!(adapted("claude-sonnet-4-5", &mut request).unwrap(), expected);
+}
+
+#[test]
+fn parts_of_requests() {
+    let tool = |schema: Option<&str>| {
+        let schema = schema.map(str::to_owned);
+        vec![Tool { name: "f".into(), description: None, schema, cache: None }]
+    };
+    let choice = |choice, is_single_call| Request {
+        tools: tool(None),
+        tool_choice: choice,
+        is_single_call,
+        ..hi()
+    };
+    let thinking = |thinking| Request { thinking: Some(thinking), ..hi() };
+    let table = [
+        (
+            Request { tools: tool(None), ..hi() },
+            r#""input_schema":{"type":"object","properties":{}}"#,
+        ),
+        (Request { tools: tool(Some(" {} ")), ..hi() }, r#"{"type":"object","properties":{}}"#),
+        (
+            Request { tools: tool(Some(r#"{"$schema":"x","properties":{}}"#)), ..hi() },
+            r#""input_schema":{"type":"object","$schema":"x","properties":{}}"#,
+        ),
+        (choice(Some(ToolChoice::Auto), false), r#""tool_choice":{"type":"auto"}"#),
+        (choice(Some(ToolChoice::None), true), r#""tool_choice":{"type":"none"}"#),
+        (
+            choice(Some(ToolChoice::Any), true),
+            r#""tool_choice":{"type":"any","disable_parallel_tool_use":true}"#,
+        ),
+        (
+            choice(Some(ToolChoice::Named("f".into())), false),
+            r#""tool_choice":{"type":"tool","name":"f"}"#,
+        ),
+        (thinking(Thinking::Adaptive), r#""thinking":{"type":"adaptive"}}"#),
+        (
+            thinking(Thinking::Effort(Effort::Highest)),
+            r#""thinking":{"type":"adaptive"},"output_config":{"effort":"max"}}"#,
+        ),
+        (
+            thinking(Thinking::Effort(Effort::Minimal)),
+            r#""thinking":{"type":"adaptive"},"output_config":{"effort":"low"}}"#,
+        ),
+        (thinking(Thinking::Off), r#""text":"hi"}]}]}"#),
+    ];
+    for (mut request, expected) in table {
+        let body = adapted("claude-opus-4-8", &mut request).unwrap();
+        assert!(body.contains(expected), "{expected}\n{body}");
+        assert!(!choice_without_tools(&body), "{body}");
+    }
+}
+
+#[test]
+fn what_cannot_be_carried_is_refused() {
+    let says =
+        |block| Request { turns: vec![Turn { role: Role::User, blocks: vec![block] }], ..hi() };
+    let mut url = media(MediaKind::Image, "", "");
+    if let Block::Media { source, .. } = &mut url {
+        *source = Source::Url("https://example.org/a.png".into());
+    }
+    let tool = |schema: &str| {
+        let schema = Some(schema.to_owned());
+        let tools = vec![Tool { name: "f".into(), description: None, schema, cache: None }];
+        Request { tools, ..hi() }
+    };
+    let table = [
+        (says(url), "messages[0].content[0]", "not fetched"),
+        (says(media(MediaKind::Audio, "audio/wav", "AA==")), "messages[0].content[0]", "audio/wav"),
+        (says(media(MediaKind::File, "application/zip", "AA==")), "messages[0].content[0]", "zip"),
+        (says(media(MediaKind::File, "text/plain", "/w==")), "messages[0].content[0]", "UTF-8"),
+        (tool(r#"{"type":"array"}"#), "tools", "`f`"),
+        (tool("[]"), "tools", "`f`"),
+        (tool("{1}"), "tools", "`f`"),
+    ];
+    for (mut request, path, word) in table {
+        let error = adapted("claude-opus-4-8", &mut request).unwrap_err();
+        assert_eq!((error.status(), error.param()), (400, Some(path)));
+        assert!(error.to_string().contains(word), "{error}");
+    }
+}
+
+/// The body for this model, as the relay has it made.
+fn adapted(model: &str, request: &mut Request) -> Result<String, Error> {
+    let Some(service) = &families::of_model(model).service else { panic!("not served") };
+    let Grammar::Other { dialect, adapt } = service.grammar else { panic!("not Claude's") };
+    dialect.fit().apply(request);
+    adapt(request, model)?;
+    let body = dialect.encode(request, &Target { model, is_stream: true })?;
+    Ok(String::from_utf8(body).unwrap())
+}
+
+fn choice_without_tools(body: &str) -> bool {
+    body.contains("tool_choice") && !body.contains(r#""tools""#)
+}
+
+fn hi() -> Request {
+    let turns = vec![Turn { role: Role::User, blocks: vec![Block::text("hi")] }];
+    Request { turns, ..Request::default() }
+}
+
+fn media(kind: MediaKind, media_type: &str, data: &str) -> Block {
+    let source = Source::Base64 { media_type: media_type.into(), data: data.into() };
+    let path = "messages[0].content[0]".into();
+    Block::Media { kind, source, name: None, cache: None, path }
+}
 
 proptest! {
     #[test]

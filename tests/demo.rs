@@ -1,6 +1,9 @@
 //! The simulated AI Core keeps its promises: what it refuses, what it answers, and each fault, on
 //! the wire.
 
+#[path = "demo/bedrock.rs"]
+mod bedrock;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Barrier};

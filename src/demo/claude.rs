@@ -274,9 +274,10 @@ fn parts(request: &Object) -> Vec<Part> {
 
 fn part(block: &Value) -> Part {
     let mut bare = block.clone();
-    let control = bare.as_object_mut().and_then(|object| object.remove("cache_control"));
-    let inner = items(&block["content"]).iter().filter_map(|inner| inner.get("cache_control"));
-    let control = control.iter().chain(inner).find(|control| control.is_object());
+    let mut control = without_control(&mut bare);
+    for inner in bare.get_mut("content").and_then(Value::as_array_mut).into_iter().flatten() {
+        control = without_control(inner).or(control);
+    }
     let text = bare.to_string();
     let tokens = match block["type"].as_str() {
         Some("image") => 85,
@@ -288,6 +289,11 @@ fn part(block: &Value) -> Part {
         _ => Life::Minutes,
     });
     Part { text, tokens, point }
+}
+
+fn without_control(block: &mut Value) -> Option<Value> {
+    let control = block.as_object_mut()?.remove("cache_control")?;
+    control.is_object().then_some(control)
 }
 
 fn context_tokens(call: &Call<'_>, request: &Object) -> usize {

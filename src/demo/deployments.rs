@@ -70,18 +70,22 @@ pub(super) const DEPLOYMENTS: &[Deployment] = {
         row("d00000000000003b", "text-embedding-3-large", "text-embedding-3-large", 8_192, Both),
         row("d00000000000003c", "text-embedding-ada-002", "ada", 8_192, Both),
         bedrock(
-            "d00000000000004a", "anthropic--claude-4.5-sonnet", "claude-sonnet-4-5-20250929", 200_000,
+            "d00000000000004a", "anthropic--claude-4.5-sonnet",
+            "claude-sonnet-4-5-20250929", 200_000,
         ),
         bedrock("d00000000000004b", "anthropic--claude-4.6-sonnet", "claude-sonnet-4-6", 1_000_000),
         bedrock("d00000000000004c", "anthropic--claude-4.8-opus", "claude-opus-4-8", 1_000_000),
         bedrock(
-            "d00000000000004d", "anthropic--claude-4.5-haiku", "claude-haiku-4-5-20251001", 200_000,
+            "d00000000000004d", "anthropic--claude-4.5-haiku",
+            "claude-haiku-4-5-20251001", 200_000,
         ),
         bedrock(
-            "d00000000000004e", "anthropic--claude-3.5-sonnet", "claude-3-5-sonnet-20241022", 200_000,
+            "d00000000000004e", "anthropic--claude-3.5-sonnet",
+            "claude-3-5-sonnet-20241022", 200_000,
         ),
         bedrock(
-            "d00000000000004f", "anthropic--claude-4.5-sonnet", "claude-sonnet-4-5-20250929", 200_000,
+            "d00000000000004f", "anthropic--claude-4.5-sonnet",
+            "claude-sonnet-4-5-20250929", 200_000,
         ),
         bedrock("d00000000000006a", "amazon--nova-pro", "nova-pro", 300_000),
         bedrock("d00000000000006b", "amazon--titan-embed-text", "titan-embed-text", 8_192),

@@ -273,3 +273,293 @@ fn cache_points(request: &mut Request) -> Vec<&mut Option<CachePoint>> {
     let said = request.turns.iter_mut().flat_map(|turn| &mut turn.blocks);
     tools.chain(system.chain(said).filter_map(Block::cache)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::{Seal, Tool};
+
+    #[test]
+    fn versions_are_read_from_names() {
+        use Tier::*;
+        let table = [
+            ("anthropic--claude-4.8-opus", Opus, (4, 8), 128_000),
+            ("anthropic--claude-4.6-opus", Opus, (4, 6), 128_000),
+            ("anthropic--claude-4.6-sonnet", Sonnet, (4, 6), 64_000),
+            ("anthropic--claude-4.5-opus", Opus, (4, 5), 64_000),
+            ("anthropic--claude-4.5-haiku", Haiku, (4, 5), 64_000),
+            ("anthropic--claude-4-opus", Opus, (4, 0), 32_000),
+            ("claude-opus-4-1-20250805", Opus, (4, 1), 32_000),
+            ("anthropic--claude-4-sonnet", Sonnet, (4, 0), 64_000),
+            ("claude-sonnet-4-20250514", Sonnet, (4, 0), 64_000),
+            ("claude-sonnet-4-5-20250929", Sonnet, (4, 5), 64_000),
+            ("claude-opus-4-8[1m]", Opus, (4, 8), 128_000),
+            ("claude-3-7-sonnet-latest", Sonnet, (3, 7), 64_000),
+            ("claude-3-5-sonnet-20241022", Sonnet, (3, 5), 8_192),
+            ("anthropic--claude-3-haiku", Haiku, (3, 0), 4_096),
+            ("anthropic.claude-sonnet-4-5-20250929-v1:0", Sonnet, (4, 5), 64_000),
+            ("claude-sonnet-latest", Sonnet, (u32::MAX, 0), 64_000),
+            ("our-own-name", Other, (u32::MAX, 0), 64_000),
+        ];
+        for (name, tier, number, output_max) in table {
+            let version = Version::of(name);
+            assert_eq!(version, Version { tier, number }, "{name}");
+            assert_eq!(version.output_max(), output_max, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_limit_of_the_output() {
+        let table = [
+            ("claude-opus-4-8", None, 32_000),
+            ("claude-opus-4-8", Some(500_000), 128_000),
+            ("claude-sonnet-4-5", Some(16), 16),
+            ("claude-sonnet-4-5", Some(0), 1),
+            ("claude-3-5-sonnet", None, 8_192),
+        ];
+        for (model, asked, expected) in table {
+            let mut request = hi();
+            request.output_max = asked;
+            adapt(&mut request, model).unwrap();
+            assert_eq!(request.output_max, Some(expected), "{model} {asked:?}");
+            assert!(request.dropped.is_empty());
+        }
+    }
+
+    #[test]
+    fn thinking_by_version() {
+        use self::Effort::*;
+        use Thinking::*;
+        const THREE_5: &str = "claude-3-5-sonnet";
+        const OPUS_4: &str = "claude-opus-4-1";
+        const FOUR_5: &str = "claude-sonnet-4-5";
+        const FOUR_6: &str = "claude-sonnet-4-6";
+        const FOUR_8: &str = "claude-opus-4-8";
+        #[rustfmt::skip]
+        let table = [
+            (THREE_5, None,    Off,              None,                  8_192),
+            (THREE_5, None,    Effort(High),     None,                  8_192),
+            (FOUR_5,  None,    Off,              None,                  32_000),
+            (FOUR_5,  None,    Effort(Minimal),  Some(Budget(1_024)),   32_000),
+            (FOUR_5,  None,    Effort(High),     Some(Budget(16_384)),  32_000),
+            (FOUR_5,  None,    Effort(Highest),  Some(Budget(32_000)),  64_000),
+            (FOUR_5,  None,    Adaptive,         Some(Budget(8_192)),   32_000),
+            (FOUR_5,  None,    Budget(7),        Some(Budget(1_024)),   32_000),
+            (FOUR_5,  Some(9), Effort(Low),      Some(Budget(2_048)),   2_057),
+            (OPUS_4,  None,    Effort(Highest),  Some(Budget(27_904)),  32_000),
+            (FOUR_6,  None,    Effort(Low),      Some(Effort(Low)),     32_000),
+            (FOUR_6,  None,    Adaptive,         Some(Adaptive),        32_000),
+            (FOUR_6,  None,    Budget(9_000),    Some(Budget(9_000)),   32_000),
+            (FOUR_8,  None,    Off,              None,                  32_000),
+            (FOUR_8,  None,    Effort(Highest),  Some(Effort(Highest)), 32_000),
+            (FOUR_8,  None,    Budget(2_000),    Some(Effort(Low)),     32_000),
+            (FOUR_8,  None,    Budget(8_192),    Some(Effort(Medium)),  32_000),
+            (FOUR_8,  None,    Budget(31_999),   Some(Effort(High)),    32_000),
+        ];
+        for (model, output_max, thinking, expected, raised) in table {
+            let mut request = Request { output_max, thinking: Some(thinking), ..hi() };
+            adapt(&mut request, model).unwrap();
+            assert_eq!(request.thinking, expected, "{model} {thinking:?}");
+            assert_eq!(request.output_max, Some(raised), "{model} {thinking:?}");
+            let is_lost = expected.is_none() && thinking != Off;
+            assert_eq!(request.dropped.len(), usize::from(is_lost), "{model} {thinking:?}");
+        }
+    }
+
+    #[test]
+    fn no_thinking_where_it_is_refused() {
+        let thinking = Some(Thinking::Effort(Effort::Low));
+        let forced = Request { tool_choice: Some(ToolChoice::Any), thinking, ..hi() };
+        let sealed = Seal::Claude("s".into());
+        let thought = |seal| Block::Reasoning { text: "hm".into(), seal };
+        let in_loop = |first: Vec<Block>, then: Vec<Block>| {
+            let calling = [first, vec![call()]].concat();
+            let turns = [(Role::Assistant, calling), (Role::User, [vec![result()], then].concat())];
+            let turns = turns.map(|(role, blocks)| Turn { role, blocks });
+            Request { turns: [hi().turns, turns.into()].concat(), thinking, ..hi() }
+        };
+        let mut over = in_loop(vec![], vec![]);
+        over.turns.push(Turn { role: Role::Assistant, blocks: vec![Block::text("done")] });
+        over.turns.extend(hi().turns);
+        let table = [
+            (forced.clone(), "claude-sonnet-4-5", false),
+            (forced, "claude-opus-4-8", false),
+            (in_loop(vec![], vec![]), "claude-sonnet-4-5", false),
+            (in_loop(vec![], vec![Block::text("and?")]), "claude-sonnet-4-5", false),
+            (in_loop(vec![Block::text("so")], vec![]), "claude-sonnet-4-5", false),
+            (in_loop(vec![thought(Some(sealed))], vec![]), "claude-sonnet-4-5", true),
+            (in_loop(vec![], vec![]), "claude-opus-4-8", true),
+            (over, "claude-sonnet-4-5", true),
+        ];
+        for (i, (mut request, model, is_on)) in table.into_iter().enumerate() {
+            adapt(&mut request, model).unwrap();
+            assert_eq!(request.thinking.is_some(), is_on, "{i} {model}");
+            assert_eq!(request.dropped == ["reasoning_effort"], !is_on, "{i} {model}");
+        }
+    }
+
+    #[test]
+    fn sampling_by_version() {
+        type Sampling = (Option<f64>, Option<f64>);
+        let none: &[&str] = &[];
+        #[rustfmt::skip]
+        let table: &[(&str, bool, Sampling, Sampling, &[&str])] = &[
+            ("claude-sonnet-4-5", false, (Some(0.3), None),       (Some(0.3), None),      none),
+            ("claude-sonnet-4-5", false, (Some(1.7), None),       (Some(1.0), None),      none),
+            ("claude-sonnet-4-5", false, (Some(0.3), Some(0.9)),  (Some(0.3), None),      &["top_p"]),
+            ("claude-4-sonnet",   false, (Some(0.3), Some(0.9)),  (Some(0.3), Some(0.9)), none),
+            ("claude-sonnet-4-5", false, (None, Some(0.9)),       (None, Some(0.9)),      none),
+            ("claude-sonnet-4-5", true,  (Some(0.3), None),       (None, None),           &["temperature"]),
+            ("claude-sonnet-4-5", true,  (Some(1.0), None),       (Some(1.0), None),      none),
+            ("claude-sonnet-4-5", true,  (Some(0.3), Some(0.97)), (None, Some(0.97)),     &["temperature"]),
+            ("claude-sonnet-4-5", true,  (None, Some(0.9)),       (None, None),           &["top_p"]),
+            ("claude-opus-4-7",   false, (Some(1.0), Some(1.0)),  (None, None),           &["temperature", "top_p"]),
+        ];
+        for (model, is_thinking, (temperature, top_p), expected, dropped) in table {
+            let thinking = is_thinking.then_some(Thinking::Effort(Effort::Low));
+            let mut request =
+                Request { thinking, temperature: *temperature, top_p: *top_p, ..hi() };
+            adapt(&mut request, model).unwrap();
+            let found = (request.temperature, request.top_p);
+            assert_eq!(found, *expected, "{model} {temperature:?} {top_p:?}");
+            assert_eq!(request.dropped, *dropped, "{model} {temperature:?} {top_p:?}");
+        }
+    }
+
+    #[test]
+    fn what_claude_has_no_word_for() {
+        let stop = vec!["\n\n".to_owned(), "END".to_owned()];
+        let mut request = Request { stop, seed: Some(1), ..hi() };
+        (request.frequency_penalty, request.presence_penalty) = (Some(0.1), Some(0.1));
+        adapt(&mut request, "claude-sonnet-4-5").unwrap();
+        assert_eq!(request.stop, ["END"]);
+        assert_eq!(request.dropped, ["seed", "frequency_penalty", "presence_penalty", "stop"]);
+        assert_eq!((request.seed, request.frequency_penalty), (None, None));
+    }
+
+    #[test]
+    fn beginnings_of_replies() {
+        let table = [
+            ("claude-sonnet-4-5", None, "The answer:", 2),
+            ("claude-sonnet-4-5", Some(Thinking::Adaptive), "The answer: \n", 3),
+            ("claude-sonnet-4-6", None, "The answer: \n", 3),
+            ("claude-opus-4-8", None, "The answer: \n", 3),
+        ];
+        for (model, thinking, expected, count) in table {
+            let blocks = vec![
+                Block::text("The answer: \n"),
+                // Nobody takes a thought as the last block.
+                Block::Reasoning { text: "hm".into(), seal: Some(Seal::Claude("s".into())) },
+            ];
+            let mut request = Request { thinking, ..hi() };
+            request.turns.push(Turn { role: Role::Assistant, blocks });
+            adapt(&mut request, model).unwrap();
+            assert_eq!(request.turns[1].blocks, [Block::text(expected)], "{model}");
+            assert_eq!(request.turns.len(), count, "{model}");
+        }
+    }
+
+    #[test]
+    fn old_models_see_no_thoughts() {
+        let thought = Block::Reasoning { text: "hm".into(), seal: Some(Seal::Claude("s".into())) };
+        let mut request = hi();
+        request.turns.push(Turn { role: Role::Assistant, blocks: vec![thought] });
+        request.turns.extend(hi().turns);
+        adapt(&mut request, "claude-3-5-sonnet").unwrap();
+        let blocks = vec![Block::text("hi"), Block::text("hi")];
+        assert_eq!(request.turns, [Turn { role: Role::User, blocks }]);
+    }
+
+    #[test]
+    fn cache_points_where_none_are() {
+        let mut request = marked(&[]);
+        add_cache_points(&mut request);
+        assert_eq!(points(&mut request), "--5 5 5--5");
+        let mut own = marked(&[(1, CachePoint::OneHour)]);
+        add_cache_points(&mut own);
+        assert_eq!(points(&mut own), "-1- - ----");
+    }
+
+    #[test]
+    fn cache_points_are_few_and_in_order() {
+        use CachePoint::{FiveMinutes as F, OneHour as H};
+        type Marks = &'static [(usize, CachePoint)];
+        let table: &[(&str, Marks, &str, bool)] = &[
+            ("claude-opus-4-8", &[(0, H), (3, F), (7, F)], "1-- 5 ---5", false),
+            ("claude-opus-4-8", &[(0, H), (3, F), (4, H), (7, H)], "1-- 5 5--5", true),
+            (
+                "claude-opus-4-8",
+                &[(0, F), (1, F), (2, H), (3, H), (6, H), (7, F)],
+                "--1 1 --15",
+                true,
+            ),
+            ("claude-3-5-sonnet", &[(0, F)], "--- - ----", true),
+        ];
+        for (model, marks, expected, is_noted) in table {
+            let mut request = marked(marks);
+            adapt(&mut request, model).unwrap();
+            assert_eq!(points(&mut request), *expected, "{model}");
+            assert_eq!(request.dropped == ["cache_control"], *is_noted, "{expected}");
+        }
+    }
+
+    #[test]
+    fn a_mark_within_a_result_is_the_results() {
+        let mut inner = Block::text("12:30");
+        *inner.cache().unwrap() = Some(CachePoint::OneHour);
+        let mut block = result();
+        let Block::ToolResult { content, .. } = &mut block else { unreachable!() };
+        content.push(inner);
+        hoist_cache_point(&mut block);
+        assert_eq!(block.cache(), Some(&mut Some(CachePoint::OneHour)));
+        let Block::ToolResult { content, .. } = &mut block else { unreachable!() };
+        assert_eq!(content[1].cache(), Some(&mut None));
+    }
+
+    /// Three tools, a text of the system, a call and its result between two texts, marked at these places.
+    fn marked(marks: &[(usize, CachePoint)]) -> Request {
+        let tool =
+            |name: &str| Tool { name: name.into(), description: None, schema: None, cache: None };
+        let turn = |role, block| Turn { role, blocks: vec![block] };
+        let mut request = Request {
+            tools: ["a", "b", "c"].map(tool).into(),
+            system: vec![Block::text("Be brief.")],
+            turns: vec![
+                turn(Role::User, Block::text("hi")),
+                turn(Role::Assistant, call()),
+                turn(Role::User, result()),
+            ],
+            ..Request::default()
+        };
+        request.turns[2].blocks.push(Block::text("and?"));
+        let mut points = cache_points(&mut request);
+        marks.iter().for_each(|(at, point)| *points[*at] = Some(*point));
+        request
+    }
+
+    /// Tools, system, turns.
+    fn points(request: &mut Request) -> String {
+        let letters = cache_points(request).into_iter().map(|point| match point {
+            None => '-',
+            Some(CachePoint::FiveMinutes) => '5',
+            Some(CachePoint::OneHour) => '1',
+        });
+        let letters: String = letters.collect();
+        format!("{} {} {}", &letters[..3], &letters[3..4], &letters[4..])
+    }
+
+    fn hi() -> Request {
+        let turns = vec![Turn { role: Role::User, blocks: vec![Block::text("hi")] }];
+        Request { turns, ..Request::default() }
+    }
+
+    fn call() -> Block {
+        let (id, name, arguments) = ("c".into(), "now".into(), "{}".into());
+        Block::ToolCall { id, name, arguments, seal: None, cache: None }
+    }
+
+    fn result() -> Block {
+        let (id, name, content) = ("c".into(), "now".into(), vec![Block::text("12:00")]);
+        Block::ToolResult { id, name, content, is_error: false, cache: None }
+    }
+}

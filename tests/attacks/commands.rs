@@ -133,8 +133,12 @@ fn a_hashed_key_admits_the_key() {
 
 #[test]
 fn ask_prints_the_answer_and_the_usage() {
+    let core = core();
+    let mut config = core.config_json();
+    config["deployment_models"].as_object_mut().unwrap().retain(|name, _| name == "gpt-4o");
     for args in [vec![], vec!["--https"]] {
-        let proxy = Proxy::start(Setup { args: args.clone(), ..Setup::default() });
+        let config = Some(config.clone());
+        let proxy = Proxy::start(Setup { config, args: args.clone(), ..Setup::default() });
         let port = proxy.port.to_string();
         let ask = |key: &str, more: &[&str]| {
             let ask = ["ask", "--port", &port, "--api-key", key];

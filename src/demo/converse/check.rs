@@ -311,7 +311,8 @@ fn tool_use(value: &Value, path: &str, call: &Call<'_>) -> Checked {
     match tool.get("input") {
         Some(Value::Object(_)) => Ok(()),
         _ => Err(refusal(&format!(
-            "The format of the value at {path}.input is invalid. Provide a json object for the field and try again."
+            "The format of the value at {path}.input is invalid. Provide a json object for \
+             the field and try again."
         ))),
     }
 }

@@ -185,6 +185,8 @@ fn parts(blocks: &[Block]) -> Result<Vec<Part<'_>>, Error> {
     blocks.iter().filter_map(|block| part(block).transpose()).collect()
 }
 
+const FAILED: Part<'_> = Part::Text { text: "The tool failed.", cache_control: None };
+
 /// `None` for reasoning that nobody has sealed: it cannot be given back.
 fn part(block: &Block) -> Result<Option<Part<'_>>, Error> {
     Ok(Some(match block {
@@ -205,7 +207,11 @@ fn part(block: &Block) -> Result<Option<Part<'_>>, Error> {
         },
         Block::ToolResult { id, content, is_error, cache, .. } => Part::ToolResult {
             tool_use_id: id,
-            content: parts(content)?,
+            content: match parts(content)? {
+                // An error without words is refused.
+                none if none.is_empty() && *is_error => vec![FAILED],
+                content => content,
+            },
             is_error: *is_error,
             cache_control: cache_control(*cache),
         },
