@@ -152,6 +152,14 @@ feature('json_schema', { needs: 'json_schema' }, async (at) => {
   assert.deepEqual(parts.at(-1), output);
 });
 
+feature('json_schema', { needs: 'tools' }, async (at) => {
+  const output = Output.object({ schema: INVOICE });
+  const request = { ...at, output, tools: TOOLS, stopWhen: stepCountIs(4), prompt: prompt('Use time_in') };
+  const { steps, output: given } = await generateText(request);
+  assert.deepEqual(steps.map((step) => names(step.toolCalls)), [['time_in'], []]);
+  assert.ok(INVOICE.safeParse(given).success);
+});
+
 feature('json_object', { needs: 'json_object' }, async (at) => {
   const request = { ...at, output: Output.json(), prompt: prompt('Answer in JSON') };
   assert.equal(typeof (await generateText(request)).output, 'object');

@@ -113,6 +113,9 @@ feature('stream', async (model) => {
   assert.ok(await choice(says('Still there?', model)));
 });
 
+/** Not the details: of the same request the second time some may be cached. */
+const sums = (usage) => [usage.prompt_tokens, usage.completion_tokens, usage.total_tokens];
+
 feature('usage', async (model) => {
   const { usage } = await chat(says('Count me', model));
   assert.ok(usage.prompt_tokens > 0 && usage.completion_tokens > 0);
@@ -120,13 +123,15 @@ feature('usage', async (model) => {
   const stream_options = { include_usage: true };
   const chunks = await chunksOf(says('Count me', model, { stream_options }));
   const last = chunks.pop();
-  assert.deepEqual([last.choices, last.usage], [[], usage]);
+  assert.deepEqual([last.choices, sums(last.usage)], [[], sums(usage)]);
   assert.ok(chunks.every((chunk) => !chunk.usage));
 });
 
 feature('tools', { needs: 'tools' }, async (model) => {
   const first = await choice(says('Please use weather_of', model, { tools: TOOLS }));
-  assert.deepEqual([first.finish_reason, first.message.content], ['tool_calls', null]);
+  // Some vendors' models say something first; if not, there is no content, not an empty one.
+  assert.equal(first.finish_reason, 'tool_calls');
+  assert.notEqual(first.message.content, '');
   const [call, ...others] = first.message.tool_calls;
   assert.deepEqual([call.type, call.function.name, others], ['function', 'weather_of', []]);
   assert.ok('city' in JSON.parse(call.function.arguments));

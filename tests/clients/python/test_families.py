@@ -108,6 +108,11 @@ def test_stream_left_early(create, model):
     assert create(**says("Still there?", model)).choices
 
 
+def sums(usage):
+    """Not the details: of the same request the second time some may be cached."""
+    return usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
+
+
 @feature("usage")
 def test_usage(create, model):
     usage = create(**says("Count me", model)).usage
@@ -115,7 +120,7 @@ def test_usage(create, model):
     assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
     options = {"stream": True, "stream_options": {"include_usage": True}}
     chunks = list(create(**says("Count me", model, **options)))
-    assert chunks[-1].choices == [] and chunks[-1].usage == usage
+    assert chunks[-1].choices == [] and sums(chunks[-1].usage) == sums(usage)
     assert all(chunk.usage is None for chunk in chunks[:-1])
 
 
@@ -123,7 +128,8 @@ def test_usage(create, model):
 def test_tools(create, model):
     ask = says("Please use weather_of", model, tools=TOOLS)
     choice = create(**ask).choices[0]
-    assert choice.finish_reason == "tool_calls" and choice.message.content is None
+    # Some vendors' models say something first; if not, there is no content, not an empty one.
+    assert choice.finish_reason == "tool_calls" and choice.message.content != ""
     (call,) = choice.message.tool_calls
     assert (call.type, call.function.name) == ("function", "weather_of")
     assert "city" in json.loads(call.function.arguments)

@@ -5,6 +5,7 @@ import pytest
 from asks import KEY, PIXEL, Invoice, prompt
 from conftest import CHAT, FAMILIES
 from langchain.agents import create_agent
+from langchain.agents.structured_output import ProviderStrategy
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
@@ -102,7 +103,7 @@ def agent_says(model):
     text = ""
     for message, _ in agent.stream(ask, stream_mode="messages"):
         text += message.content if not isinstance(message, ToolMessage) else ""
-    assert text == messages[-1].content
+    assert text.endswith(messages[-1].content)
     again = agent.invoke({"messages": [*messages, HumanMessage(prompt("Now time_in"))]})["messages"]
     assert "The tool says: noon" in again[-1].content
     return asked, messages[-1].content
@@ -141,6 +142,14 @@ def test_json_schema(chat):
 def test_function_calling(chat):
     asking = chat().with_structured_output(Invoice, method="function_calling")
     assert isinstance(asking.invoke(prompt("An invoice, please")), Invoice)
+
+
+@feature("json_schema", needs="tools")
+def test_agent_with_format(chat):
+    agent = create_agent(chat(), TOOLS, response_format=ProviderStrategy(Invoice))
+    state = agent.invoke({"messages": [HumanMessage(prompt("Use weather_of"))]})
+    asked = [name for m in state["messages"] if isinstance(m, AIMessage) for name in names(m)]
+    assert asked == ["weather_of"] and isinstance(state["structured_response"], Invoice)
 
 
 @feature("json_object", needs="json_object")
