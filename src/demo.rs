@@ -1,7 +1,7 @@
 //! An embedded simulated SAP AI Core on loopback: what `--demo` talks to, and the upstream of our
 //! tests.
 //!
-//! It is strict. What the real one refuses (dossier, sections 2 to 5b, 7 and 10) it refuses too, in
+//! It is strict. What the real one refuses (dossier, sections 2 to 7 and 10) it refuses too, in
 //! the recorded shapes, and beyond that it refuses requests that carry a client's own credentials
 //! or negotiation headers upstream.
 //!
@@ -30,17 +30,18 @@
 //!        | frames=N tool=NAME[,NAME] redacted stop_reason=WORD interleave
 //!        | error_after=N cut_after=N bytes=N end_after=N drop_last=N
 //!        | converse=json|pyrepr|noprefix|single_newline
+//!        | gemini=array|crlf|blocked cohere=v2 no_stream
 //!        | pieces=N[,N] crlf blank_lines=N comments no_space head_bytes=N close
 //!        | times=N key=K                          only the first N requests with this key
 //! ```
 //!
-//! Each word is the field of [`Fault`] of the same name (`tool` is `tools`, `retry_after` a
-//! header). `refuse` and `accept` settle what nobody could find out about the real one: a field of
-//! `refuse` is answered with `FIELD: Extra inputs are not permitted` if the request has it, a path
-//! of `accept` (`output_config.format`) is not. A marker the demo does not understand is answered
-//! with a 400 that says so. A queued fault comes before a marker. A request that has to be refused
-//! is refused whatever the fault, which is then used up; only `early` faults come before every
-//! check.
+//! Each word is the field of [`Fault`] of the same name (`tool` is `tools`, `retry_after` a header,
+//! `finish_reason` the same as `stop_reason`, `cohere=v2` is `cohere_v2`, `gemini=crlf` is `crlf`).
+//! `refuse` and `accept` settle what nobody could find out about the real one: a field of `refuse`
+//! is answered with `FIELD: Extra inputs are not permitted` if the request has it, a path of
+//! `accept` (`output_config.format`) is not. A marker the demo does not understand is answered with
+//! a 400 that says so. A queued fault comes before a marker. A request that has to be refused is
+//! refused whatever the fault, which is then used up; only `early` faults come before every check.
 //!
 //! # Why not tiny_http
 //!
@@ -53,12 +54,20 @@ mod azure;
 mod bedrock;
 mod cache;
 mod claude;
+mod cohere;
 mod converse;
 mod deployments;
 mod fault;
+mod gemini;
 mod http;
 mod literal;
+mod open;
+mod openai;
+mod orchestration;
+mod perplexity;
 mod schema;
+mod shape;
+mod spaced;
 mod story;
 mod titan;
 
@@ -145,10 +154,12 @@ impl Demo {
         let mut models = serde_json::Map::new();
         for deployment in DEPLOYMENTS.iter().filter(|d| d.serves(HOME_GROUP)) {
             let url = Value::from(self.deployment_url(deployment.id));
-            match models.get_mut(deployment.model) {
-                None => drop(models.insert(deployment.model.to_owned(), url)),
-                Some(Value::Array(urls)) => urls.push(url),
-                Some(first) => *first = json!([first.take(), url]),
+            for model in deployment.names().iter().copied() {
+                match models.get_mut(model) {
+                    None => drop(models.insert(model.to_owned(), url.clone())),
+                    Some(Value::Array(urls)) => urls.push(url.clone()),
+                    Some(first) => *first = json!([first.take(), url]),
+                }
             }
         }
         json!({
@@ -227,6 +238,48 @@ const FAMILIES: &[Family] = &[
         serve: bedrock::serve,
         error_body: bedrock::error_body,
         error_frame: bedrock::error_frame,
+    },
+    Family {
+        executable: "gcp-vertexai",
+        serve: gemini::serve,
+        error_body: gemini::error_body,
+        error_frame: gemini::error_frame,
+    },
+    Family {
+        executable: "aicore-mistralai",
+        serve: open::serve,
+        error_body: open::error_body,
+        error_frame: open::error_frame,
+    },
+    Family {
+        executable: "aicore-opensource",
+        serve: open::serve,
+        error_body: open::error_body,
+        error_frame: open::error_frame,
+    },
+    Family {
+        executable: "aicore-nvidia",
+        serve: open::serve,
+        error_body: open::error_body,
+        error_frame: open::error_frame,
+    },
+    Family {
+        executable: "perplexity-ai",
+        serve: perplexity::serve,
+        error_body: perplexity::error_body,
+        error_frame: perplexity::error_frame,
+    },
+    Family {
+        executable: "aicore-cohere",
+        serve: cohere::serve,
+        error_body: cohere::error_body,
+        error_frame: cohere::error_frame,
+    },
+    Family {
+        executable: "orchestration",
+        serve: orchestration::serve,
+        error_body: orchestration::error_body,
+        error_frame: orchestration::error_frame,
     },
 ];
 

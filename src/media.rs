@@ -26,11 +26,21 @@ pub fn sniff_base64(text: &str) -> Option<&'static str> {
     const SIGNS: usize = MAGIC_BYTES / 3 * 4;
     let signs = text.bytes().filter(|b| !b.is_ascii_whitespace() && *b != b'=');
     let first: Vec<u8> = signs.take(SIGNS).collect();
-    let lenient = GeneralPurposeConfig::new()
-        .with_decode_allow_trailing_bits(true)
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    sniff(&GeneralPurpose::new(&STANDARD, lenient).decode(first).ok()?)
+    sniff(&LENIENT.decode(first).ok()?)
 }
+
+/// The text of a file in base64; `None` where it is not UTF-8, or not base64.
+pub fn text(base64: &str) -> Option<String> {
+    let signs: Vec<u8> = base64.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
+    String::from_utf8(LENIENT.decode(signs).ok()?).ok()
+}
+
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// A file in base64.
 pub fn base64(bytes: &[u8]) -> String {
@@ -124,6 +134,19 @@ mod tests {
                 expected,
                 "{url}"
             );
+        }
+    }
+
+    #[test]
+    fn texts() {
+        for (base64, expected) in [
+            ("YSxi", Some("a,b")),
+            ("w7 w=\n", Some("ü")),
+            ("w7w", Some("ü")),
+            ("/w==", None),
+            ("?", None),
+        ] {
+            assert_eq!(text(base64).as_deref(), expected, "{base64}");
         }
     }
 }

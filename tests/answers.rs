@@ -385,7 +385,7 @@ fn bodies_that_cannot_be_used_say_why() {
 #[test]
 fn a_body_that_is_too_large_is_refused_before_it_is_read() {
     let proxy = Proxy::limited(|limits| limits.body_bytes_max = 1000);
-    let fits = format!("{{\"model\":\"gpt-4o\",\"x\":\"{}\"}}", "x".repeat(1000 - 25));
+    let fits = format!("{{\"model\":\"gpt-4o\",\"user\":\"{}\"}}", "x".repeat(1000 - 28));
     assert_eq!(fits.len(), 1000);
     assert_eq!(proxy.client().send("POST", CHAT, KEY, fits.as_bytes()).status, 400, "Azure's word");
     let mut client = proxy.client();

@@ -17,7 +17,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("signal_hook", &["main"]),
     ("subtle", &["auth"]),
     ("sha2", &["auth"]),
-    ("base64", &["media", "demo", "dialect"]),
+    ("base64", &["media", "demo"]),
     ("rustls", &["aicore", "certificate", "gate"]),
 ];
 

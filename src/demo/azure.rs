@@ -5,17 +5,12 @@
 
 mod check;
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use super::story::{
-    Choice, End, Format, Prompt, Story, Tool, ToolCall, thirds, tokens, vector, woven,
-};
+use super::openai::{most_tokens, now, packed, present, prompt, prompt_tokens};
+use super::story::{End, Story, ToolCall, thirds, tokens, vector, woven};
 use super::{Answer, Call, Deployment, Fault, ai_api_error, pairs, value};
-use check::{present, refusal};
+use check::refusal;
 
 pub(super) fn serve(call: &Call<'_>) -> Result<Answer, Answer> {
     let embeds = call.deployment.model.starts_with("text-embedding-");
@@ -78,10 +73,7 @@ impl Completion<'_> {
         request: &Map<String, Value>,
         prompt_tokens: usize,
     ) -> Completion<'a> {
-        let most = ["max_completion_tokens", "max_tokens"]
-            .into_iter()
-            .find_map(|key| present(request, key)?.as_u64())
-            .map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
+        let most = most_tokens(request);
         let thinking = reasoning_tokens(call.deployment, request).min(most / 2);
         let story = Story::new(&prompt(request, most - thinking), call.fault);
         let count = request.get("n").and_then(Value::as_u64).unwrap_or(1);
@@ -248,97 +240,6 @@ impl Completion<'_> {
     }
 }
 
-fn prompt(request: &Map<String, Value>, most_tokens: usize) -> Prompt {
-    let messages = messages(request);
-    let results = messages.iter().rev().take_while(|m| m["role"] == "tool").map(text_of);
-    let mut results = results.collect::<Vec<_>>();
-    results.reverse();
-    let user = messages.iter().rev().find(|m| m["role"] == "user").unwrap_or(&Value::Null);
-    Prompt {
-        user: text_of(user),
-        asks: messages.last().is_some_and(|last| last["role"] == "user"),
-        results,
-        images: parts(user).filter(|part| part["type"] == "image_url").count(),
-        tools: tools(request),
-        choice: tool_choice(request),
-        parallel: request.get("parallel_tool_calls") != Some(&json!(false)),
-        format: format(request),
-        stops: stops(request),
-        most_tokens,
-        ..Prompt::default()
-    }
-}
-
-fn tools(request: &Map<String, Value>) -> Vec<Tool> {
-    let tools = present(request, "tools").and_then(Value::as_array);
-    let functions = tools.into_iter().flatten().filter_map(|tool| tool.get("function"));
-    let tool = |function: &Value| Tool {
-        name: function["name"].as_str().unwrap_or_default().to_owned(),
-        parameters: function["parameters"].clone(),
-    };
-    functions.map(tool).collect()
-}
-
-fn tool_choice(request: &Map<String, Value>) -> Choice {
-    match request.get("tool_choice") {
-        Some(Value::String(choice)) if choice == "none" => Choice::Never,
-        Some(Value::String(choice)) if choice == "required" => Choice::Any,
-        Some(choice @ Value::Object(_)) => {
-            let name = choice.pointer("/function/name").and_then(Value::as_str);
-            Choice::Named(name.unwrap_or_default().to_owned())
-        }
-        _ => Choice::Auto,
-    }
-}
-
-fn format(request: &Map<String, Value>) -> Format {
-    let format = request.get("response_format");
-    match format.and_then(|f| f.get("type")?.as_str()) {
-        Some("json_object") => Format::Json,
-        Some("json_schema") => {
-            let wanted = format.and_then(|f| f.pointer("/json_schema/schema"));
-            Format::Schema(wanted.cloned().unwrap_or_default())
-        }
-        _ => Format::Text,
-    }
-}
-
-fn stops(request: &Map<String, Value>) -> Vec<String> {
-    match request.get("stop") {
-        Some(Value::String(stop)) => vec![stop.clone()],
-        Some(Value::Array(stops)) => {
-            stops.iter().filter_map(Value::as_str).map(str::to_owned).collect()
-        }
-        _ => Vec::new(),
-    }
-}
-
-fn messages(request: &Map<String, Value>) -> &[Value] {
-    request.get("messages").and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
-fn parts(message: &Value) -> impl Iterator<Item = &Value> {
-    message.get("content").and_then(Value::as_array).into_iter().flatten()
-}
-
-fn text_of(message: &Value) -> String {
-    if let Some(text) = message.get("content").and_then(Value::as_str) {
-        return text.to_owned();
-    }
-    let texts = parts(message).filter_map(|part| part.get("text")?.as_str());
-    texts.collect::<Vec<_>>().join(" ")
-}
-
-fn prompt_tokens(request: &Map<String, Value>) -> usize {
-    let of_messages = messages(request).iter().map(|message| {
-        let images = parts(message).filter(|part| part["type"] == "image_url").count();
-        let calls = message.get("tool_calls").map_or(0, |calls| calls.to_string().len());
-        4 + tokens(text_of(message).len() + calls) + images * 85
-    });
-    let of_tools = request.get("tools").map_or(0, |tools| tokens(tools.to_string().len()));
-    3 + of_messages.sum::<usize>() + of_tools
-}
-
 fn reasoning_tokens(deployment: &Deployment, request: &Map<String, Value>) -> usize {
     let effort = request.get("reasoning_effort").and_then(Value::as_str);
     match (deployment.is_reasoning(), effort) {
@@ -366,10 +267,6 @@ fn usage(prompt: usize, completion: usize, reasoning: usize) -> Value {
 fn safe() -> Value {
     let safe = json!({"filtered": false, "severity": "safe"});
     json!({"hate": safe, "self_harm": safe, "sexual": safe, "violence": safe})
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn embeddings(call: &Call<'_>) -> Result<Answer, Answer> {
@@ -449,10 +346,6 @@ fn dimensions(request: &Map<String, Value>, deployment: &Deployment) -> Result<u
         let why = format!("Invalid value for 'dimensions': expected an integer from 1 to {usual}.");
         refusal(&why, json!("dimensions"), json!("invalid_value"))
     })
-}
-
-fn packed(vector: &[f32]) -> String {
-    STANDARD.encode(vector.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>())
 }
 
 const FINGERPRINT: &str = "fp_0123456789";

@@ -35,6 +35,11 @@ pub(super) const HOME_GROUP: &str = "default";
 pub(super) const DEPLOYMENTS: &[Deployment] = {
     use Details::*;
     const AZURE: &str = "azure-openai";
+    const MISTRAL: &str = "aicore-mistralai";
+    const OPEN: &str = "aicore-opensource";
+    const NVIDIA: &str = "aicore-nvidia";
+    const PERPLEXITY: &str = "perplexity-ai";
+    const COHERE: &str = "aicore-cohere";
     const fn row(
         id: &'static str,
         model: &'static str,
@@ -54,6 +59,21 @@ pub(super) const DEPLOYMENTS: &[Deployment] = {
         context_tokens: usize,
     ) -> Deployment {
         Deployment { executable: "aws-bedrock", ..row(id, model, answers_as, context_tokens, Both) }
+    }
+    /// Answers by the name it was deployed with.
+    const fn named(id: &'static str, model: &'static str, context_tokens: usize) -> Deployment {
+        row(id, model, model, context_tokens, Both)
+    }
+    const fn vertex(
+        id: &'static str,
+        model: &'static str,
+        context_tokens: usize,
+        details: Details,
+    ) -> Deployment {
+        Deployment { details, ..at("gcp-vertexai", named(id, model, context_tokens)) }
+    }
+    const fn at(executable: &'static str, row: Deployment) -> Deployment {
+        Deployment { executable, ..row }
     }
     &[
         Deployment { executable: "orchestration", ..row("d00000000000000a", "", "", 0, Empty) },
@@ -89,6 +109,18 @@ pub(super) const DEPLOYMENTS: &[Deployment] = {
         ),
         bedrock("d00000000000006a", "amazon--nova-pro", "nova-pro", 300_000),
         bedrock("d00000000000006b", "amazon--titan-embed-text", "titan-embed-text", 8_192),
+        vertex("d00000000000008a", "gemini-2.5-pro", 1_048_576, Both),
+        vertex("d00000000000008b", "gemini-2.5-flash", 1_048_576, Camel),
+        vertex("d00000000000008c", "gemini-3.5-flash", 1_048_576, Snake),
+        vertex("d00000000000008d", "gemini-embedding", 2_048, Both),
+        at(MISTRAL, named("d00000000000009a", "mistralai--mistral-medium-instruct", 131_072)),
+        at(OPEN, named("d00000000000009b", "meta--llama3.1-70b-instruct", 131_072)),
+        at(OPEN, named("d00000000000009c", "deepseek-ai--deepseek-r1", 131_072)),
+        at(OPEN, named("d00000000000009e", "qwen3-max", 262_144)),
+        at(NVIDIA, named("d00000000000009d", "nvidia--llama-3.2-nv-embedqa-1b", 8_192)),
+        at(PERPLEXITY, named("d0000000000000ba", "sonar-pro", 200_000)),
+        at(COHERE, named("d0000000000000ca", "cohere--command-a-reasoning", 256_000)),
+        at(COHERE, named("d0000000000000cb", "cohere-reranker-35", 4_096)),
         Deployment {
             status: "STOPPED",
             ..row("d00000000000005a", "gpt-4", "gpt-4-0613", 8_192, Both)
@@ -110,7 +142,13 @@ pub(super) const DEPLOYMENTS: &[Deployment] = {
 
 impl Deployment {
     pub fn serves(&self, group: &str) -> bool {
-        self.group == group && self.status == "RUNNING" && !self.model.is_empty()
+        self.group == group && self.status == "RUNNING"
+    }
+
+    /// What the proxy's configuration calls it. Orchestration serves many models: its prefix says
+    /// that they are asked for there.
+    pub fn names(&'static self) -> &'static [&'static str] {
+        if self.is_orchestration() { &ORCHESTRATED } else { std::slice::from_ref(&self.model) }
     }
 
     fn is_orchestration(&self) -> bool {
@@ -268,6 +306,11 @@ fn configuration(deployment: &Deployment) -> Value {
     })
 }
 
+const ORCHESTRATED: [&str; 3] = [
+    "orchestration/gpt-4o",
+    "orchestration/anthropic--claude-4.5-sonnet",
+    "orchestration/gemini-2.5-flash",
+];
 const LIST_PARAMETERS: [&str; 7] =
     ["status", "scenarioId", "executableIds", "configurationId", "$top", "$skip", "$select"];
 const STATUSES: [&str; 7] =

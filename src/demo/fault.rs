@@ -73,6 +73,12 @@ pub struct Fault {
     pub interleave: bool,
     /// How the stream of Converse is written: `json`, `pyrepr`, `noprefix`, `single_newline`.
     pub converse: String,
+    /// What Gemini does: `array` for a stream, `blocked` for the prompt.
+    pub gemini: String,
+    /// Cohere's chat is under `/v2/chat` only.
+    pub cohere_v2: bool,
+    /// The model behind orchestration has no streams.
+    pub no_stream: bool,
     /// After n frames an error frame, then a clean end without `[DONE]`.
     pub error_after: Option<usize>,
     /// After n frames the connection is closed, without the last chunk; a plain answer is cut in
@@ -126,6 +132,9 @@ impl Default for Fault {
             stop_reason: None,
             interleave: false,
             converse: String::new(),
+            gemini: String::new(),
+            cohere_v2: false,
+            no_stream: false,
             error_after: None,
             cut_after: None,
             bytes: None,
@@ -252,7 +261,14 @@ fn set(marker: &mut Marker, name: &str, value: &str) -> Option<()> {
         }
         "refuse" => fault.refuse.extend(value.split(',').map(str::to_owned)),
         "accept" => fault.accept.extend(value.split(',').map(str::to_owned)),
-        "stop_reason" if !flag => fault.stop_reason = Some(value.to_owned()),
+        "gemini" if value == "crlf" => fault.crlf = true,
+        "gemini" => {
+            let known = ["array", "blocked"].contains(&value);
+            fault.gemini = known.then(|| value.to_owned())?;
+        }
+        "cohere" if value == "v2" => fault.cohere_v2 = true,
+        "no_stream" if flag => fault.no_stream = true,
+        "stop_reason" | "finish_reason" if !flag => fault.stop_reason = Some(value.to_owned()),
         "converse" => {
             let known = ["json", "pyrepr", "noprefix", "single_newline"].contains(&value);
             fault.converse = known.then(|| value.to_owned())?;

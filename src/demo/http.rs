@@ -65,6 +65,8 @@ pub(super) struct Stream {
 pub(super) enum Framing {
     #[default]
     Sse,
+    /// With an `event: ` line before it, which is the JSON's `type`.
+    Named,
     /// `data: ` and one line end.
     SingleNewline,
     /// Neither `data: ` nor a blank line.
@@ -391,8 +393,18 @@ fn frame_bytes(data: &str, framing: Framing, fault: &Fault) -> Vec<u8> {
         _ if fault.no_space => "data:",
         _ => "data: ",
     };
-    let blank = line_end.repeat(fault.blank_lines + usize::from(framing == Framing::Sse));
-    format!("{comment}{prefix}{data}{line_end}{blank}").into_bytes()
+    let event = match framing {
+        Framing::Named => format!("event: {}{line_end}", kind_of(data)),
+        _ => String::new(),
+    };
+    let is_sse = matches!(framing, Framing::Sse | Framing::Named);
+    let blank = line_end.repeat(fault.blank_lines + usize::from(is_sse));
+    format!("{comment}{event}{prefix}{data}{line_end}{blank}").into_bytes()
+}
+
+fn kind_of(data: &str) -> String {
+    let json = serde_json::from_str::<serde_json::Value>(data).unwrap_or_default();
+    json["type"].as_str().unwrap_or("error").to_owned()
 }
 
 fn reason(status: u16) -> &'static str {

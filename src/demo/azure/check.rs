@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::super::openai::present;
 use super::super::{Answer, Deployment};
 
 type Object = Map<String, Value>;
@@ -481,11 +482,6 @@ fn invalid_type(path: &str, wanted: &str, got: &Value) -> Answer {
     };
     let why = format!("Invalid type for '{path}': expected {wanted}, but got {got} instead.");
     refusal(&why, json!(path), json!("invalid_type"))
-}
-
-/// The value of a key that is there and not null.
-pub(super) fn present<'a>(object: &'a Object, key: &str) -> Option<&'a Value> {
-    object.get(key).filter(|value| !value.is_null())
 }
 
 fn string<'a>(object: &'a Object, key: &str) -> &'a str {

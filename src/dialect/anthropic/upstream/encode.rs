@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -12,6 +10,7 @@ use crate::chat::{
     Turn,
 };
 use crate::error::Error;
+use crate::media;
 
 /// The families' rules always set a limit; this is for who comes without.
 const OUTPUT_MAX: u64 = 4_096;
@@ -216,12 +215,12 @@ fn part(block: &Block) -> Result<Option<Part<'_>>, Error> {
             cache_control: cache_control(*cache),
         },
         Block::Media { kind, source, name, cache, path } => {
-            media(*kind, source, name.as_deref(), cache_control(*cache), path)?
+            file(*kind, source, name.as_deref(), cache_control(*cache), path)?
         }
     }))
 }
 
-fn media<'a>(
+fn file<'a>(
     kind: MediaKind,
     source: &'a Source,
     name: Option<&'a str>,
@@ -245,7 +244,8 @@ fn media<'a>(
             Ok(Part::Document { source, title, cache_control })
         }
         Some(("text", _)) => {
-            let data = text(data).ok_or_else(|| refused("this is not UTF-8 in base64.".into()))?;
+            let data =
+                media::text(data).ok_or_else(|| refused("this is not UTF-8 in base64.".into()))?;
             let source = DocumentSource::Text { kind: "text", media_type: "text/plain", data };
             Ok(Part::Document { source, title, cache_control })
         }
@@ -253,10 +253,6 @@ fn media<'a>(
             "Claude takes images, PDF and text, but not {media_type}; send one of those."
         ))),
     }
-}
-
-fn text(base64: &str) -> Option<String> {
-    String::from_utf8(STANDARD.decode(base64).ok()?).ok()
 }
 
 fn cache_control(point: Option<CachePoint>) -> Option<CacheControl> {
