@@ -12,6 +12,7 @@ from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
 TABLE, SDK = "families", "LangChain"
 MODELS = CHAT
+FEW = {"recursion_limit": 9}
 feature = pytest.mark.feature
 # It puts what was parsed into a message that pydantic then finds strange.
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
@@ -98,13 +99,14 @@ def agent_says(model):
     """An agent's last words, and the names of the tools that it called; the same when streamed."""
     agent = create_agent(model, TOOLS, system_prompt="You are a weatherman.")
     ask = {"messages": [HumanMessage(prompt("Use weather_of and time_in"))]}
-    messages = agent.invoke(ask)["messages"]
+    messages = agent.invoke(ask, FEW)["messages"]
     asked = [name for m in messages if isinstance(m, AIMessage) for name in names(m)]
     text = ""
-    for message, _ in agent.stream(ask, stream_mode="messages"):
+    for message, _ in agent.stream(ask, FEW, stream_mode="messages"):
         text += message.content if not isinstance(message, ToolMessage) else ""
     assert text.endswith(messages[-1].content)
-    again = agent.invoke({"messages": [*messages, HumanMessage(prompt("Now time_in"))]})["messages"]
+    more = {"messages": [*messages, HumanMessage(prompt("Now time_in"))]}
+    again = agent.invoke(more, FEW)["messages"]
     assert "The tool says: noon" in again[-1].content
     return asked, messages[-1].content
 
@@ -147,7 +149,7 @@ def test_function_calling(chat):
 @feature("json_schema", needs="tools")
 def test_agent_with_format(chat):
     agent = create_agent(chat(), TOOLS, response_format=ProviderStrategy(Invoice))
-    state = agent.invoke({"messages": [HumanMessage(prompt("Use weather_of"))]})
+    state = agent.invoke({"messages": [HumanMessage(prompt("Use weather_of"))]}, FEW)
     asked = [name for m in state["messages"] if isinstance(m, AIMessage) for name in names(m)]
     assert asked == ["weather_of"] and isinstance(state["structured_response"], Invoice)
 
