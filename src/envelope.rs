@@ -11,11 +11,12 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 
 use crate::error::Error;
 
 /// A request body: the bytes as they came, and where each top-level value lies in them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Envelope {
     bytes: Vec<u8>,
     fields: Vec<Field>,
@@ -115,6 +116,42 @@ impl Envelope {
         self.fields[at].key = Json::Own(quoted(name));
         self.edited = true;
         true
+    }
+
+    /// The objects of the list at `key`; `None` where it is no list, or not one of objects.
+    pub fn list(&self, key: &str) -> Option<Vec<Envelope>> {
+        let items: Vec<&RawValue> = serde_json::from_slice(self.raw(key)?).ok()?;
+        let item = |item: &RawValue| Envelope::parse(item.get().into()).ok();
+        items.into_iter().map(item).collect()
+    }
+
+    pub fn set_list(&mut self, key: &str, items: &[Envelope]) {
+        let items: Vec<_> = items.iter().map(Envelope::to_bytes).collect();
+        let items = items.join(&b","[..]);
+        self.set(key, format!("[{}]", String::from_utf8_lossy(&items)));
+    }
+
+    /// Edits each object of the [`list`](Envelope::list) at `key`. What is not edited stays verbatim. Whether anything was.
+    pub fn edit_each(&mut self, key: &str, edit: impl FnMut(&mut Envelope)) -> bool {
+        let Some(mut items) = self.list(key) else { return false };
+        items.iter_mut().for_each(edit);
+        let edited = items.iter().any(|item| item.edited);
+        if edited {
+            self.set_list(key, &items);
+        }
+        edited
+    }
+
+    /// Edits the object at `key`, if it is one. Whether anything was edited.
+    pub fn edit_in(&mut self, key: &str, edit: impl FnOnce(&mut Envelope)) -> bool {
+        let inner = self.raw(key).and_then(|raw| Envelope::parse(raw.to_vec()).ok());
+        let Some(mut inner) = inner else { return false };
+        edit(&mut inner);
+        let edited = inner.edited;
+        if edited {
+            self.set(key, String::from_utf8_lossy(&inner.to_bytes()));
+        }
+        edited
     }
 
     fn find(&self, key: &str) -> Option<usize> {
@@ -397,6 +434,23 @@ mod tests {
         assert_eq!(
             String::from_utf8_lossy(&e.to_bytes()),
             r#"{"max_completion_tokens":7,"c":{"k" : 1e2},"d\"":"\u0041","new":true}"#
+        );
+    }
+
+    #[test]
+    fn edits_inside_keep_the_rest_verbatim() {
+        let text = r#"{"l": [ {"a": 1.10, "b": {"c": 1e2, "d": 0}} , {"x" : 2} ], "m": [1]}"#;
+        let mut e = parse(text).unwrap();
+        assert!(!e.edit_each("l", |_| {}) && !e.edit_each("m", |item| item.set("a", "1")));
+        assert_eq!(e.to_bytes(), text.as_bytes());
+        assert!(e.edit_each("l", |item| {
+            item.edit_in("b", |b| {
+                b.remove("d");
+            });
+        }));
+        assert_eq!(
+            String::from_utf8_lossy(&e.to_bytes()),
+            r#"{"l":[{"a":1.10,"b":{"c":1e2}},{"x" : 2}],"m":[1]}"#
         );
     }
 

@@ -4,10 +4,16 @@
 //! in the configuration. Rules go by family and version, so that next month's model works without a release.
 
 mod claude;
+mod gemini;
+mod messages;
+mod open;
+mod orchestration;
+mod perplexity;
 
 use std::borrow::Cow;
 
 use crate::chat::Request;
+use crate::dialect::openai_chat::Quirks;
 use crate::dialect::{UpstreamDialect, anthropic};
 use crate::envelope::Envelope;
 use crate::error::Error;
@@ -49,7 +55,11 @@ pub type Dropped = Vec<Cow<'static, str>>;
 pub enum Grammar {
     /// OpenAI's chat completions: a client's bytes go on as they are, but for what `adapt` changes. It gives the names of
     /// what it had to drop.
-    OpenAi { adapt: fn(&mut Envelope, &str) -> Result<Dropped, Error> },
+    OpenAi {
+        adapt: fn(&mut Envelope, &str) -> Result<Dropped, Error>,
+        /// What is put right in their replies.
+        quirks: Quirks,
+    },
     /// Another one: decoded, made to fit, adapted to the model of this name, encoded.
     Other {
         dialect: &'static dyn UpstreamDialect,
@@ -61,13 +71,13 @@ pub enum Grammar {
 pub const TABLE: &[Family] = &[
     Family { name: "openai",        owner: "openai",        prefixes: &["gpt-", "chatgpt-", "o1", "o3", "o4", "text-embedding-"], service: Some(AZURE) },
     Family { name: "claude",        owner: "anthropic",     prefixes: &["anthropic--", "claude-"],                                service: Some(CLAUDE) },
-    Family { name: "gemini",        owner: "google",        prefixes: &["gemini-"],                                               service: None },
+    Family { name: "gemini",        owner: "google",        prefixes: &["gemini-"],                                               service: Some(gemini::SERVICE) },
     Family { name: "nova",          owner: "amazon",        prefixes: &["amazon--nova"],                                          service: None },
     Family { name: "titan",         owner: "amazon",        prefixes: &["amazon--titan"],                                         service: None },
-    Family { name: "open",          owner: "open",          prefixes: &["mistralai--", "meta--", "ibm--", "deepseek-ai--", "qwen", "nvidia--", "alephalpha-"], service: None },
-    Family { name: "perplexity",    owner: "perplexity",    prefixes: &["sonar"],                                                 service: None },
+    Family { name: "open",          owner: "open",          prefixes: &["mistralai--", "meta--", "ibm--", "deepseek-ai--", "qwen", "nvidia--", "alephalpha-"], service: Some(open::SERVICE) },
+    Family { name: "perplexity",    owner: "perplexity",    prefixes: &["sonar"],                                                 service: Some(perplexity::SERVICE) },
     Family { name: "cohere",        owner: "cohere",        prefixes: &["cohere--", "cohere-"],                                   service: None },
-    Family { name: "orchestration", owner: "sap",           prefixes: &[ORCHESTRATION],                                           service: None },
+    Family { name: "orchestration", owner: "sap",           prefixes: &[ORCHESTRATION],                                           service: Some(orchestration::SERVICE) },
 ];
 
 /// Says that a model of any vendor is reached by the one orchestration deployment.
@@ -78,7 +88,7 @@ const AZURE: Service = Service {
     stream_path: "/chat/completions?api-version={version}",
     other_path: None,
     embeddings_path: Some("/embeddings?api-version={version}"),
-    grammar: Grammar::OpenAi { adapt: adapt_azure_chat },
+    grammar: Grammar::OpenAi { adapt: adapt_azure_chat, quirks: Quirks::None },
     cache_points: None,
 };
 

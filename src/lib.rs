@@ -41,11 +41,18 @@
 //! | how early to renew an access token; how its request looks; how long one lives that does not say | 300 s or half its life; form body; 1 h | [`credentials`] |
 //! | what a 403 means, a bad token or no rights | as 401: renewed and repeated once, then a 502 | [`relay`] |
 //! | `max_tokens` on gpt-5; sampling on gpt-5.1 with effort `none`; tools with effort on gpt-5.5 | renamed; kept; effort left out | [`families`] |
+//! | what vLLM does with fields and roles it does not know; `reasoning_effort` | left out and named, developer becomes system; only for models that reason | [`families`] |
+//! | whether Mistral on AI Core insists on ids of nine and an answer between a tool and the person | yes, its vendor's rule | [`families`] |
+//! | whether Perplexity refuses fields of OpenAI's, and knows `stream_options` | left out and named; not asked, it tells usage anyway | [`families`] [`dialect`] |
+//! | orchestration: what is rendered as a template; where `tool_choice` goes; how much text an event has; which rules of the vendors it hides | only the template: the last message, its texts as placeholders; among the parameters; 50 characters; none | [`dialect`] [`families`] |
+//! | how the highest effort is called by OpenAI's models, where the client's word is another | `high` | [`dialect`] |
 //! | which family a name of one's own is | OpenAI's, unless `families` says otherwise | [`families`] |
 //! | the api-version | `2025-04-01-preview`, configurable | [`config`] |
 //! | `AI-Tenant-Id`, which few clients send | sent where the service key has the tenant's id | [`relay`] |
 //! | whether clients may see Azure's first event, without choices; the dated model name | no; the client's name goes back | [`dialect`] |
 //! | a stream that ends without `[DONE]` | complete if a finish reason came, otherwise an error | [`dialect`] |
+//! | Gemini: what an effort is in tokens, which models know the lowest level of thinking | Google's own numbers; flash-lite, and flash before 3.7 | [`families`] |
+//! | Gemini: JSON together with tools; a reply broken off for an odd reason | the answer by a tool; what there is of it, or an error | [`dialect`] |
 //! | the status of an error inside a 200 stream | its code or status if it is one, else by its words, else 500 | [`upstream_error`] |
 //! | what a stream's message without `error` means; its status | an error; by the exception its text names, else 500 | [`upstream_error`] |
 //! | Claude 3.7, documented for `/converse` only | `/invoke`, as all of Claude | [`families`] |

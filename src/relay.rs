@@ -24,7 +24,7 @@ use crate::config::{Config, Limits};
 use crate::convert::Conversion;
 use crate::credentials::Credentials;
 use crate::deployed::{self, Deployed};
-use crate::dialect::openai_chat::{self, PassStream};
+use crate::dialect::openai_chat::{self, PassStream, Quirks};
 use crate::dialect::{Dialect, Passed, Passing, Target, UpstreamDialect};
 use crate::envelope::Envelope;
 use crate::error::Error;
@@ -207,15 +207,15 @@ impl Relay {
                 action: route.action,
                 is_stream: false,
                 bytes: body.to_bytes(),
-                way: Way::Passes { wants_usage: false },
+                way: Way::Passes { wants_usage: false, quirks: Quirks::None },
                 model: name,
             },
-            (_, Grammar::OpenAi { adapt }) => {
+            (_, Grammar::OpenAi { adapt, quirks }) => {
                 let dropped = adapt(&mut body, model.deployed_name())?;
                 exchange.line.borrow_mut().dropped = dropped;
                 let is_stream = body.get::<bool>("stream", "true or false")?.unwrap_or(false);
-                let wants_usage = is_stream && ask_for_usage(&mut body)?;
-                let way = Way::Passes { wants_usage };
+                let wants_usage = is_stream && ask_for_usage(&mut body, quirks)?;
+                let way = Way::Passes { wants_usage, quirks };
                 Call { action: route.action, is_stream, bytes: body.to_bytes(), way, model: name }
             }
             (_, Grammar::Other { dialect, adapt }) => {
@@ -374,8 +374,8 @@ impl Relay {
         let mut response = self.post(exchange, deployment, call)?;
         if call.is_stream {
             return match &call.way {
-                Way::Passes { wants_usage } => {
-                    let mut stream = PassStream::new(&call.model, *wants_usage);
+                Way::Passes { wants_usage, quirks } => {
+                    let mut stream = PassStream::new(&call.model, *wants_usage, *quirks);
                     exchange.pass_stream(response, &mut stream)
                 }
                 Way::Converted(conversion) => {
@@ -385,7 +385,7 @@ impl Relay {
         }
         let body = response.read_all(self.limits.reply_bytes_max)?;
         let (body, usage) = match &call.way {
-            Way::Passes { .. } => openai_chat::pass_reply(body, &call.model)?,
+            Way::Passes { quirks, .. } => openai_chat::pass_reply(body, &call.model, *quirks)?,
             Way::Converted(conversion) => conversion.whole(&body)?,
         };
         exchange.line.borrow_mut().usage = usage;
@@ -511,6 +511,7 @@ enum Way {
     /// Its bytes go on.
     Passes {
         wants_usage: bool,
+        quirks: Quirks,
     },
     Converted(Box<Conversion>),
 }
@@ -780,18 +781,26 @@ fn served(model: &Model) -> Result<&'static Service, Error> {
 }
 
 /// Asks AI Core for the usage of a stream, for the log. Whether the client had asked for it.
-fn ask_for_usage(body: &mut Envelope) -> Result<bool, Error> {
+fn ask_for_usage(body: &mut Envelope, quirks: Quirks) -> Result<bool, Error> {
     #[derive(Deserialize)]
     struct StreamOptions {
         include_usage: Option<bool>,
     }
     let raw = body.raw("stream_options").filter(|raw| *raw != b"null").map(<[u8]>::to_vec);
     let Some(raw) = raw else {
-        body.set("stream_options", r#"{"include_usage":true}"#);
+        if quirks.has_usage_option() {
+            body.set("stream_options", r#"{"include_usage":true}"#);
+        } else {
+            body.remove("stream_options");
+        }
         return Ok(false);
     };
     let options = body.get::<StreamOptions>("stream_options", "an object with `include_usage`")?;
     let wants_usage = options.and_then(|o| o.include_usage).unwrap_or(false);
+    if !quirks.has_usage_option() {
+        body.remove("stream_options");
+        return Ok(wants_usage);
+    }
     if !wants_usage {
         let mut options = Envelope::parse(raw)?;
         options.set("include_usage", "true");

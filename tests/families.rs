@@ -10,11 +10,31 @@ use serde_json::{Value, json};
 use support::{Proxy, Reply};
 
 /// One of each kind of upstream.
-const MODELS: &[&str] = &["gpt-4o", "anthropic--claude-4.5-sonnet", "anthropic--claude-4.8-opus"];
+const MODELS: &[&str] = &[
+    "gpt-4o",
+    "anthropic--claude-4.5-sonnet",
+    "anthropic--claude-4.8-opus",
+    "gemini-2.5-pro",
+    "gemini-2.5-flash",
+    "gemini-3.5-flash",
+    "mistralai--mistral-medium-instruct",
+    "orchestration/gpt-4o",
+    "orchestration/anthropic--claude-4.5-sonnet",
+    "orchestration/gemini-2.5-flash",
+];
+/// It calls no tools.
+const PERPLEXITY: &str = "sonar-pro";
 /// Those that think, and want their thoughts back.
-const THINKERS: &[&str] = &["anthropic--claude-4.5-sonnet", "anthropic--claude-4.8-opus"];
+const THINKERS: &[&str] = &[
+    "anthropic--claude-4.5-sonnet",
+    "anthropic--claude-4.8-opus",
+    "gemini-2.5-pro",
+    "gemini-3.5-flash",
+    "orchestration/anthropic--claude-4.5-sonnet",
+];
 /// Those that are converted.
-const CONVERTED: &[&str] = &["anthropic--claude-4.5-sonnet"];
+const CONVERTED: &[&str] =
+    &["anthropic--claude-4.5-sonnet", "gemini-2.5-flash", "orchestration/gpt-4o"];
 
 #[test]
 fn whole_and_stream_say_the_same() {
@@ -28,10 +48,20 @@ fn whole_and_stream_say_the_same() {
             ("stop", with(said("one STOP two"), "stop", json!(["STOP"]))),
         ] {
             let (whole, streamed) = both(&proxy, model, &body);
-            assert_eq!(whole["content"], streamed["content"], "{model} {what}");
+            // Beside calls, some say nothing whole and an empty text in a stream.
+            let text = |m: &Value| m["content"].as_str().unwrap_or("").to_owned();
+            assert_eq!(text(&whole), text(&streamed), "{model} {what}");
+            // Spaces within arguments are the vendor's business.
             let calls = |m: &Value| {
                 let calls = m["tool_calls"].as_array().cloned().unwrap_or_default();
-                calls.iter().map(|c| c["function"].clone()).collect::<Vec<_>>()
+                let read = |c: &Value| {
+                    let arguments = c["function"]["arguments"].as_str().unwrap();
+                    (
+                        c["function"]["name"].clone(),
+                        serde_json::from_str::<Value>(arguments).unwrap(),
+                    )
+                };
+                calls.iter().map(read).collect::<Vec<_>>()
             };
             assert_eq!(calls(&whole), calls(&streamed), "{model} {what}");
             assert_eq!(whole["finish_reason"], streamed["finish_reason"], "{model} {what}");
@@ -59,7 +89,7 @@ fn whole_and_stream_say_the_same() {
 #[test]
 fn usage_comes_where_it_is_asked_for() {
     let proxy = Proxy::start();
-    for model in MODELS {
+    for model in MODELS.iter().chain([&PERPLEXITY]) {
         let body = with(said("hello"), "model", json!(model));
         let usage = proxy.chat(&body).json()["usage"].clone();
         let (input, output) = (&usage["prompt_tokens"], &usage["completion_tokens"]);
@@ -79,6 +109,50 @@ fn usage_comes_where_it_is_asked_for() {
         let ids: Vec<_> = frames.iter().map(|f| (&f["id"], &f["created"], &f["model"])).collect();
         assert!(ids.windows(2).all(|w| w[0] == w[1]), "{model}: {ids:?}");
     }
+}
+
+#[test]
+fn perplexity_says_the_same_and_is_spoken_to_by_turns() {
+    let proxy = Proxy::start();
+    let (whole, streamed) = both(&proxy, PERPLEXITY, &said("hello"));
+    assert_eq!(whole["content"], streamed["content"]);
+    let turns = json!([
+        {"role": "user", "content": "one"},
+        {"role": "developer", "content": "two"},
+        {"role": "user", "content": [{"type": "text", "text": "three"}]},
+        {"role": "assistant", "content": "four"},
+    ]);
+    let body = json!({"model": PERPLEXITY, "messages": turns, "seed": 1, "stream": true});
+    let reply = proxy.chat(&body);
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(reply.header("x-proxy-dropped"), "seed");
+    assert!(reply.frames().iter().all(|f| f["choices"][0].get("message").is_none()));
+    let refused = proxy.chat(&with(with_tools(said("hello")), "model", json!(PERPLEXITY)));
+    assert_eq!(refused.status, 400);
+    assert_eq!(refused.json()["error"]["param"], "tools");
+}
+
+/// Of a conversation with braces, and with tools' results at its end.
+#[test]
+fn results_are_given_back_to_every_model() {
+    let proxy = Proxy::start();
+    for model in MODELS {
+        let ask = with(with_tools(said("get_weather and get_time")), "model", json!(model));
+        let message = message_of(&proxy.chat(&ask));
+        let mut again = with_results(&ask, &message);
+        let messages = again["messages"].as_array_mut().unwrap();
+        messages.insert(0, json!({"role": "system", "content": "{{ jinja }} {% if %}"}));
+        let reply = proxy.chat(&again);
+        assert_eq!(reply.status, 200, "{model}: {}", reply.text());
+        messages_push(&mut again, "user", "{{ more }}");
+        let reply = proxy.chat(&again);
+        assert_eq!(reply.status, 200, "{model}: {}", reply.text());
+    }
+}
+
+fn messages_push(body: &mut Value, role: &str, text: &str) {
+    let messages = body["messages"].as_array_mut().unwrap();
+    messages.push(json!({"role": role, "content": text}));
 }
 
 /// A client that can carry no signature replays a call and its result, with thinking on.

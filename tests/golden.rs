@@ -7,13 +7,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sap_ai_core_llm_proxy::chat::Usage;
-use sap_ai_core_llm_proxy::dialect::openai_chat::{PassStream, pass_reply};
+use sap_ai_core_llm_proxy::dialect::openai_chat::{PassStream, Quirks, pass_reply};
 use sap_ai_core_llm_proxy::dialect::{Dialect, Passing};
 use sap_ai_core_llm_proxy::error::Error;
 use support::{KEY, Proxy, pass};
 
 /// One of each rule: a plain model, reasoning ones of the g and the o kind, and the newest.
 const MODELS: [&str; 4] = ["gpt-4o", "gpt-5", "gpt-5.5", "o3"];
+
+/// The folders of replies, and whose they are.
+const REPLIES: [(&str, Quirks); 3] = [
+    ("reply/openai_chat", Quirks::None),
+    ("reply/vllm", Quirks::Vllm),
+    ("reply/perplexity", Quirks::Perplexity),
+];
 
 #[test]
 fn requests() {
@@ -35,34 +42,49 @@ fn requests() {
 
 #[test]
 fn streams() {
-    for (case, bytes) in cases("reply/openai_chat", "sse") {
-        for (wants_usage, extension) in [(false, "out"), (true, "usage.out")] {
-            let mut stream = PassStream::new("the-alias", wants_usage);
-            let (mut out, error) = pass([&*bytes], &mut stream);
-            let mut status = 200;
-            if let Some(error) = error {
-                let body = error_body(&error);
-                // As the relay has it: a real status where nothing was sent, a frame otherwise.
-                if out.is_empty() {
-                    status = error.status();
-                    out = body.into_bytes();
-                } else {
-                    out.extend_from_slice(format!("data: {body}\n\n").as_bytes());
-                }
+    for (folder, quirks) in REPLIES {
+        for (case, bytes) in cases(folder, "sse") {
+            for (wants_usage, extension) in [(false, "out"), (true, "usage.out")] {
+                let mut stream = PassStream::new("the-alias", wants_usage, quirks);
+                let passed = pass([&*bytes], &mut stream);
+                let out = stream_shown(passed, stream.usage());
+                check(&case.with_extension(extension), &out);
+                // Cut anywhere, it is the same.
+                let mut stream = PassStream::new("the-alias", wants_usage, quirks);
+                let passed = pass(bytes.chunks(1), &mut stream);
+                assert_eq!(stream_shown(passed, stream.usage()), out, "{case:?}");
             }
-            check(&case.with_extension(extension), &shown(status, &out, stream.usage()));
         }
     }
 }
 
+fn stream_shown((mut out, error): (Vec<u8>, Option<Error>), usage: Option<Usage>) -> Vec<u8> {
+    let mut status = 200;
+    if let Some(error) = error {
+        let body = error_body(&error);
+        // As the relay has it: a real status where nothing was sent, a frame otherwise.
+        if out.is_empty() {
+            status = error.status();
+            out = body.into_bytes();
+        } else {
+            out.extend_from_slice(format!("data: {body}\n\n").as_bytes());
+        }
+    }
+    shown(status, &out, usage)
+}
+
 #[test]
 fn replies() {
-    for (case, bytes) in cases("reply/openai_chat", "json") {
-        let out = match pass_reply(bytes, "the-alias") {
-            Ok((body, usage)) => shown(200, &body, usage),
-            Err(error) => shown(error.status(), error_body(&error).as_bytes(), None),
-        };
-        check(&case.with_extension("out"), &out);
+    for (folder, quirks) in REPLIES {
+        for (case, bytes) in cases(folder, "json") {
+            // Of a whole reply and a stream of one name, this is the whole.
+            let extension = if quirks == Quirks::None { "out" } else { "json.out" };
+            let out = match pass_reply(bytes, "the-alias", quirks) {
+                Ok((body, usage)) => shown(200, &body, usage),
+                Err(error) => shown(error.status(), error_body(&error).as_bytes(), None),
+            };
+            check(&case.with_extension(extension), &out);
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use proptest::test_runner::TestRunner;
 use sap_ai_core_llm_proxy::config;
 use sap_ai_core_llm_proxy::dialect::Dialect;
 use sap_ai_core_llm_proxy::dialect::Passing;
-use sap_ai_core_llm_proxy::dialect::openai_chat::{PassStream, pass_reply};
+use sap_ai_core_llm_proxy::dialect::openai_chat::{PassStream, Quirks, pass_reply};
 use sap_ai_core_llm_proxy::envelope::{Envelope, quoted};
 use sap_ai_core_llm_proxy::error::Error;
 use sap_ai_core_llm_proxy::{routes, upstream_error};
@@ -69,6 +69,12 @@ fn stream_frames() -> impl Strategy<Value = Vec<String>> {
         json!({"choices": [], "id": "", "model": "", "prompt_filter_results": []}).to_string();
     (vec(content, 0..6), select(ends))
         .prop_map(move |(contents, end)| [vec![filter.clone()], contents, end].concat())
+}
+
+const QUIRKS: [Quirks; 3] = [Quirks::None, Quirks::Vllm, Quirks::Perplexity];
+
+fn quirks() -> impl Strategy<Value = Quirks> {
+    select(QUIRKS.to_vec())
 }
 
 /// How a frame may be written.
@@ -134,12 +140,13 @@ fn cut<'a>(bytes: &'a [u8], cuts: &[Index]) -> Vec<&'a [u8]> {
 
 #[test]
 fn cut_anywhere_a_stream_is_the_same() {
-    let inputs = (stream_frames(), vec(form(), 1..5), vec(any::<Index>(), 0..12), any::<bool>());
+    let how = (any::<bool>(), quirks());
+    let inputs = (stream_frames(), vec(form(), 1..5), vec(any::<Index>(), 0..12), how);
     let (cut_cases, failures, dones) = (Cell::new(0), Cell::new(0), Cell::new(0));
-    check(600, &inputs, |(frames, forms, cuts, wants_usage)| {
+    check(600, &inputs, |(frames, forms, cuts, (wants_usage, quirks))| {
         let bytes = written(&frames, &forms);
         let run = |chunks: Vec<&[u8]>| {
-            let mut stream = PassStream::new("the \"name\"", wants_usage);
+            let mut stream = PassStream::new("the \"name\"", wants_usage, quirks);
             let (out, error) = pass(chunks, &mut stream);
             (String::from_utf8(out).unwrap(), error, stream.usage())
         };
@@ -409,7 +416,7 @@ fn a_reply_differs_in_its_model_alone() {
         let end = text.rfind('}').unwrap();
         let comma = if entries.is_empty() { "" } else { "," };
         let reply = format!("{}{comma}\"model\": {model}{}", &text[..end], &text[end..]);
-        let (out, usage) = pass_reply(reply.into_bytes(), &name).unwrap();
+        let (out, usage) = pass_reply(reply.into_bytes(), &name, Quirks::None).unwrap();
         let mut expected: Map<String, Value> = serde_json::from_str(&text).unwrap();
         expected.insert("model".into(), json!(name));
         prop_assert_eq!(serde_json::from_slice::<Map<String, Value>>(&out).unwrap(), expected);
@@ -491,9 +498,12 @@ fn nothing_panics_whatever_comes() {
             }
             let _ = envelope.to_bytes();
         }
-        let (out, error) = pass(cut(&bytes, &cuts), &mut PassStream::new(&name, wants_usage));
-        prop_assert_eq!(error.is_none(), out.ends_with(b"data: [DONE]\n\n"));
-        let _ = pass_reply(bytes.clone(), &name);
+        for quirks in QUIRKS {
+            let mut stream = PassStream::new(&name, wants_usage, quirks);
+            let (out, error) = pass(cut(&bytes, &cuts), &mut stream);
+            prop_assert_eq!(error.is_none(), out.ends_with(b"data: [DONE]\n\n"));
+            let _ = pass_reply(bytes.clone(), &name, quirks);
+        }
         let error = upstream_error::from_response(status, &bytes, Some(name.clone()));
         prop_assert!((400..600).contains(&error.status()) && !error.to_string().is_empty());
         if let Some(error) = upstream_error::from_event(&bytes) {

@@ -1,16 +1,24 @@
 //! OpenAI's chat completions: errors, the list of models, and both halves of the grammar.
 
+mod mend;
+mod orchestration;
 mod pass;
 mod reply;
 mod request;
+pub mod upstream;
 
+use serde::Deserialize;
 use serde_json::json;
 
+pub use mend::Quirks;
+pub use orchestration::Orchestration;
 pub use pass::{PassStream, pass_reply};
 pub use reply::{ReplyStream, encode_reply};
 pub use request::{Asked, decode};
 
+use crate::chat::Usage;
 use crate::error::{Error, Kind};
+use crate::sse::Frame;
 
 /// `{"error":{"message","type","param","code"}}`.
 pub fn error_body(error: &Error) -> String {
@@ -47,4 +55,52 @@ pub fn model(name: &str, owner: &str) -> String {
 /// AI Core does not say since when a model exists, so `created` is 0.
 fn model_json(name: &str, owner: &str) -> serde_json::Value {
     json!({"id": name, "object": "model", "created": 0, "owned_by": owner})
+}
+
+/// The data of a frame; one without may be a bare JSON body. Comments and empty fields are nothing.
+fn data_of<'a>(frame: &'a Frame<'_>) -> &'a [u8] {
+    let is_field = |line: &[u8]| {
+        let line = line.trim_ascii_end();
+        [&b""[..], b"event", b"id", b"retry", b"data"].iter().any(|name| {
+            line.strip_prefix(*name).is_some_and(|rest| rest.is_empty() || rest.starts_with(b":"))
+        })
+    };
+    match frame.data.trim_ascii() {
+        b"" if frame.raw.split(|b| *b == b'\n').all(is_field) => b"",
+        b"" => frame.raw,
+        data => data,
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct WireUsage {
+    #[serde(default)]
+    prompt_tokens: u64,
+    #[serde(default)]
+    completion_tokens: u64,
+    prompt_tokens_details: Option<PromptDetails>,
+    completion_tokens_details: Option<CompletionDetails>,
+}
+
+#[derive(Debug, Deserialize)]
+struct PromptDetails {
+    cached_tokens: Option<u64>,
+    /// Claude's, by orchestration: written to the cache.
+    cache_creation_tokens: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct CompletionDetails {
+    reasoning_tokens: Option<u64>,
+}
+
+impl From<WireUsage> for Usage {
+    fn from(wire: WireUsage) -> Usage {
+        Usage {
+            input: wire.prompt_tokens,
+            cached: wire.prompt_tokens_details.and_then(|d| d.cached_tokens).unwrap_or(0),
+            output: wire.completion_tokens,
+            reasoning: wire.completion_tokens_details.and_then(|d| d.reasoning_tokens).unwrap_or(0),
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Nothing is decoded: the bytes go on as they are, but for `model` (Azure says a dated name such as `gpt-4o-2024-08-06`;
 //! clients get back the name they asked for), the leading event without choices, and the usage event where nobody asked
-//! for it.
+//! for it. What vLLM and Perplexity say otherwise is put right, value by value ([`Quirks`]).
 //!
 //! Left open by the dossier: whether a client may see the event without choices (some SDKs index `choices[0]`): no. A stream
 //! that ends without `[DONE]`: complete if a finish reason came, otherwise an error.
@@ -12,6 +12,8 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 use serde::Deserialize;
 
+use super::mend::{Mend, Quirks};
+use super::{WireUsage, data_of};
 use crate::chat::Usage;
 use crate::dialect::{Passed, Passing};
 use crate::envelope::{Envelope, quoted};
@@ -19,7 +21,11 @@ use crate::error::Error;
 use crate::{sse, upstream_error};
 
 /// A complete reply: with the client's model name, everything else verbatim; and its usage. Works for embeddings as well.
-pub fn pass_reply(body: Vec<u8>, model: &str) -> Result<(Vec<u8>, Option<Usage>), Error> {
+pub fn pass_reply(
+    body: Vec<u8>,
+    model: &str,
+    quirks: Quirks,
+) -> Result<(Vec<u8>, Option<Usage>), Error> {
     let mut reply = Envelope::parse(body).map_err(|e| Error::BadReply {
         what: format!("SAP AI Core's answer cannot be read: {e}."),
     })?;
@@ -33,6 +39,7 @@ pub fn pass_reply(body: Vec<u8>, model: &str) -> Result<(Vec<u8>, Option<Usage>)
     if reply.has("model") {
         reply.set("model", quoted(model));
     }
+    quirks.mend_reply(&mut reply);
     Ok((reply.into_bytes(), usage))
 }
 
@@ -43,26 +50,34 @@ pub struct PassStream {
     wants_usage: bool,
     has_finish_reason: bool,
     usage: Option<Usage>,
+    mend: Option<Mend>,
 }
 
 impl PassStream {
     /// `model` is the name the client used; `wants_usage` whether it asked for the usage event.
-    pub fn new(model: &str, wants_usage: bool) -> PassStream {
-        PassStream { model_json: quoted(model), wants_usage, has_finish_reason: false, usage: None }
+    pub fn new(model: &str, wants_usage: bool, quirks: Quirks) -> PassStream {
+        PassStream {
+            model_json: quoted(model),
+            wants_usage,
+            has_finish_reason: false,
+            usage: None,
+            mend: Mend::new(quirks),
+        }
     }
 }
 
 impl Passing for PassStream {
     fn usage(&self) -> Option<Usage> {
-        self.usage
+        self.usage.or(self.mend.as_ref().and_then(|mend| mend.usage))
     }
 
     fn frame(&mut self, frame: &sse::Frame<'_>, out: &mut Vec<u8>) -> Passed {
         let data = frame.data.trim_ascii();
         if data == b"[DONE]" {
-            sse::write_data(out, b"[DONE]");
-            return Passed::Done;
+            return self.done(out);
         }
+        let mended = self.mend.as_mut().and_then(|mend| mend.chunk(data));
+        let data = mended.as_deref().unwrap_or(data);
         // Nearly all frames: a choice, and no usage in it. Every quote inside a JSON string is escaped, so these byte
         // strings can only be keys.
         if KEYS.choice.find(data).is_some() && KEYS.usage.find(data).is_none() && !frame.is_cut {
@@ -75,8 +90,7 @@ impl Passing for PassStream {
 
     fn finish(&mut self, out: &mut Vec<u8>) -> Passed {
         if self.has_finish_reason {
-            sse::write_data(out, b"[DONE]");
-            return Passed::Done;
+            return self.done(out);
         }
         Passed::Failed(Error::BadReply {
             what: "SAP AI Core's stream ended before the reply was complete.".into(),
@@ -85,6 +99,16 @@ impl Passing for PassStream {
 }
 
 impl PassStream {
+    fn done(&mut self, out: &mut Vec<u8>) -> Passed {
+        if let Some(chunk) = self.mend.as_mut().and_then(Mend::usage_chunk)
+            && self.wants_usage
+        {
+            self.write(&chunk, out);
+        }
+        sse::write_data(out, b"[DONE]");
+        Passed::Done
+    }
+
     /// Usage, prompt filter results, comments, errors, and spacing that the fast path does not expect.
     fn unusual_frame(&mut self, frame: &sse::Frame<'_>, data: &[u8], out: &mut Vec<u8>) -> Passed {
         #[derive(Deserialize)]
@@ -96,7 +120,7 @@ impl PassStream {
         struct Choice {
             finish_reason: Option<String>,
         }
-        let data = if data.is_empty() { without_comments(frame.raw) } else { data };
+        let data = if data.is_empty() { data_of(frame) } else { data };
         if data.is_empty() {
             return Passed::Nothing;
         }
@@ -169,46 +193,4 @@ fn string_value(data: &[u8], key: &Finder<'_>) -> Option<std::ops::Range<usize>>
     let inner = data.get(start..)?.strip_prefix(b"\"")?;
     let length = memchr::memchr2(b'"', b'\\', inner)?;
     (inner[length] == b'"').then(|| start..start + length + 2)
-}
-
-/// A frame without data may be a bare JSON body; comments and empty fields are nothing.
-fn without_comments(raw: &[u8]) -> &[u8] {
-    let is_field = |line: &[u8]| {
-        let line = line.trim_ascii_end();
-        [&b""[..], b"event", b"id", b"retry", b"data"].iter().any(|name| {
-            line.strip_prefix(*name).is_some_and(|rest| rest.is_empty() || rest.starts_with(b":"))
-        })
-    };
-    if raw.split(|b| *b == b'\n').all(is_field) { b"" } else { raw }
-}
-
-#[derive(Deserialize)]
-struct WireUsage {
-    #[serde(default)]
-    prompt_tokens: u64,
-    #[serde(default)]
-    completion_tokens: u64,
-    prompt_tokens_details: Option<PromptDetails>,
-    completion_tokens_details: Option<CompletionDetails>,
-}
-
-#[derive(Deserialize)]
-struct PromptDetails {
-    cached_tokens: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct CompletionDetails {
-    reasoning_tokens: Option<u64>,
-}
-
-impl From<WireUsage> for Usage {
-    fn from(wire: WireUsage) -> Usage {
-        Usage {
-            input: wire.prompt_tokens,
-            cached: wire.prompt_tokens_details.and_then(|d| d.cached_tokens).unwrap_or(0),
-            output: wire.completion_tokens,
-            reasoning: wire.completion_tokens_details.and_then(|d| d.reasoning_tokens).unwrap_or(0),
-        }
-    }
 }

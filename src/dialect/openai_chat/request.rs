@@ -702,27 +702,93 @@ impl<'de> Deserialize<'de> for Content {
 
             /// A list of parts, or, from a tool, of anything.
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Content, A::Error> {
-                let mut raw: Vec<&RawValue> = vec![];
+                let mut items: Vec<Item> = vec![];
                 while let Some(item) = seq.next_element()? {
-                    raw.push(item);
+                    items.push(item);
                 }
-                let part = |item: &&RawValue| -> Result<Part, serde_json::Error> {
-                    if item.get().starts_with('"') {
-                        let text = Some(serde_json::from_str(item.get())?);
-                        return Ok(Part { text, ..Part::default() });
+                if items.iter().all(|item| matches!(item, Item::Part(_))) {
+                    let parts = items.into_iter().filter_map(|item| match item {
+                        Item::Part(part) => Some(*part),
+                        Item::Json(_) => None,
+                    });
+                    return Ok(Content::Parts(parts.collect()));
+                }
+                let values = items.into_iter().map(|item| match item {
+                    Item::Json(value) => value,
+                    Item::Part(part) => part.text.unwrap_or_default().into(),
+                });
+                Ok(Content::Json(Value::from_iter(values).to_string()))
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+/// An item of a list that should be of parts.
+enum Item {
+    Part(Box<Part>),
+    Json(Value),
+}
+
+// By hand, for the same reason. Every SDK writes `type` first; what does not is looked at twice.
+impl<'de> Deserialize<'de> for Item {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Item, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Item;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a part")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Item, E> {
+                Ok(Item::Part(Part { text: Some(text.to_owned()), ..Part::default() }.into()))
+            }
+
+            fn visit_bool<E: de::Error>(self, value: bool) -> Result<Item, E> {
+                Ok(Item::Json(value.into()))
+            }
+
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Item, E> {
+                Ok(Item::Json(value.into()))
+            }
+
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Item, E> {
+                Ok(Item::Json(value.into()))
+            }
+
+            fn visit_f64<E: de::Error>(self, value: f64) -> Result<Item, E> {
+                Ok(Item::Json(value.into()))
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<Item, E> {
+                Ok(Item::Json(Value::Null))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Item, A::Error> {
+                let value = Value::deserialize(de::value::SeqAccessDeserializer::new(seq))?;
+                Ok(Item::Json(value))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Item, A::Error> {
+                let mut all = serde_json::Map::new();
+                match map.next_key::<String>()? {
+                    None => return Ok(Item::Json(all.into())),
+                    Some(key) if key == "type" => {
+                        let kind = map.next_value()?;
+                        let rest = Part::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                        return Ok(Item::Part(Part { r#type: kind, ..rest }.into()));
                     }
-                    serde_json::from_str(item.get())
+                    Some(key) => all.insert(key, map.next_value()?),
                 };
-                let is_part = |item: &&RawValue| item.get().starts_with(['{', '"']);
-                let typed = |item: &&RawValue| item.get().contains("\"type\"");
-                if !raw.iter().all(is_part)
-                    || raw.iter().any(|i| !typed(i) && i.get().starts_with('{'))
-                {
-                    let items: Vec<&str> = raw.iter().map(|item| item.get()).collect();
-                    return Ok(Content::Json(format!("[{}]", items.join(","))));
+                while let Some((key, value)) = map.next_entry()? {
+                    all.insert(key, value);
                 }
-                let parts: Result<Vec<Part>, _> = raw.iter().map(part).collect();
-                parts.map(Content::Parts).map_err(|e| de::Error::custom(without_place(&e)))
+                if !all.contains_key("type") {
+                    return Ok(Item::Json(all.into()));
+                }
+                let part = Part::deserialize(Value::from(all));
+                part.map(|p| Item::Part(p.into())).map_err(|e| de::Error::custom(without_place(&e)))
             }
         }
         deserializer.deserialize_any(Reader)

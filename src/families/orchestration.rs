@@ -1,0 +1,181 @@
+//! Models of any vendor by SAP's orchestration service (dossier 6).
+
+use super::{Grammar, Reasoning, Service, of_model, open};
+use crate::chat::{Block, Effort, Request, Role, Thinking, Turn};
+use crate::dialect::openai_chat::Orchestration;
+use crate::error::Error;
+
+pub const SERVICE: Service = Service {
+    chat_path: "/v2/completion",
+    stream_path: "/v2/completion",
+    other_path: None,
+    embeddings_path: None,
+    grammar: Grammar::Other { dialect: &Orchestration, adapt },
+    cache_points: None,
+};
+
+/// What a vendor's models refuse, they refuse here too. Left open by the dossier: what of it the service hides; it passes
+/// parameters on.
+fn adapt(request: &mut Request, model: &str) -> Result<(), Error> {
+    let vendor = of_model(model);
+    match vendor.service.as_ref().map(|service| service.grammar) {
+        Some(Grammar::Other { adapt, .. }) if vendor.name != "orchestration" => {
+            adapt(request, model)?;
+        }
+        _ if vendor.name == "openai" => adapt_to_openai(request, model),
+        _ => {}
+    }
+    if vendor.name == "open" {
+        adapt_to_open(request, model);
+    }
+    drop_cache_points(request, vendor.name == "claude");
+    request.turns.iter_mut().for_each(say_something);
+    Ok(())
+}
+
+fn adapt_to_openai(request: &mut Request, model: &str) {
+    let reasoning = Reasoning::of(model);
+    if !reasoning.is_on() {
+        return drop_thinking(request);
+    }
+    if reasoning.is_from((5, 5)) && !request.tools.is_empty() {
+        drop_thinking(request);
+    }
+    request.thinking = match request.thinking {
+        Some(Thinking::Off) if reasoning.is_from((5, 1)) => Some(Thinking::Off),
+        Some(Thinking::Off | Thinking::Effort(Effort::Minimal)) => {
+            let is_first_gpt = reasoning == Reasoning::Gpt(5, 0);
+            Some(Thinking::Effort(if is_first_gpt { Effort::Minimal } else { Effort::Low }))
+        }
+        other => other,
+    };
+    if !(reasoning.is_from((5, 1)) && request.thinking == Some(Thinking::Off)) {
+        drop_sampling(request);
+    }
+}
+
+fn drop_sampling(request: &mut Request) {
+    let all = [
+        (&mut request.temperature, "temperature"),
+        (&mut request.top_p, "top_p"),
+        (&mut request.presence_penalty, "presence_penalty"),
+        (&mut request.frequency_penalty, "frequency_penalty"),
+    ];
+    let names: Vec<_> = all.into_iter().filter_map(|(v, name)| v.take().map(|_| name)).collect();
+    names.into_iter().for_each(|name| request.drop_field(name));
+}
+
+fn drop_thinking(request: &mut Request) {
+    if request.thinking.take().is_some() {
+        request.drop_field("reasoning_effort");
+    }
+}
+
+fn adapt_to_open(request: &mut Request, model: &str) {
+    if !open::reasons(model) {
+        drop_thinking(request);
+    }
+    if open::is_mistral(model) {
+        for block in request.turns.iter_mut().flat_map(|turn| &mut turn.blocks) {
+            if let Block::ToolCall { id, .. } | Block::ToolResult { id, .. } = block {
+                *id = open::nine(id);
+            }
+        }
+    }
+}
+
+/// Points are known in texts of the person and the system, and on tools, and only Claude has them.
+fn drop_cache_points(request: &mut Request, is_claude: bool) {
+    let mut found = false;
+    let mut drop = |block: &mut Block| {
+        found |= block.cache().is_some_and(|cache| cache.take().is_some());
+    };
+    for turn in &mut request.turns {
+        let keeps =
+            |b: &Block| is_claude && turn.role == Role::User && matches!(b, Block::Text { .. });
+        turn.blocks.iter_mut().filter(|b| !keeps(b)).for_each(&mut drop);
+    }
+    if !is_claude {
+        request.system.iter_mut().for_each(drop);
+        let tools = request.tools.iter_mut().map(|tool| tool.cache.take());
+        found |= tools.filter(Option::is_some).count() > 0;
+    }
+    if found {
+        request.drop_field("cache_control");
+    }
+}
+
+/// A turn of the model's with neither text nor call is refused.
+fn say_something(turn: &mut Turn) {
+    let says = |b: &Block| matches!(b, Block::Text { .. } | Block::ToolCall { .. });
+    if turn.role == Role::Assistant && !turn.blocks.iter().any(says) {
+        turn.blocks.push(Block::text("."));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::{CachePoint, Seal, Tool};
+
+    fn request() -> Request {
+        let cached =
+            |text: &str| Block::Text { text: text.into(), cache: Some(CachePoint::FiveMinutes) };
+        let reasoning =
+            Block::Reasoning { text: "hm".into(), seal: Some(Seal::Claude("x".into())) };
+        let call = Block::ToolCall {
+            id: "call_1".into(),
+            name: "f".into(),
+            arguments: "{}".into(),
+            seal: None,
+            cache: None,
+        };
+        Request {
+            system: vec![cached("s")],
+            turns: vec![
+                Turn { role: Role::User, blocks: vec![cached("a")] },
+                Turn { role: Role::Assistant, blocks: vec![reasoning] },
+                Turn { role: Role::Assistant, blocks: vec![call] },
+            ],
+            temperature: Some(0.5),
+            thinking: Some(Thinking::Off),
+            ..Request::default()
+        }
+    }
+
+    #[test]
+    fn what_models_refuse_is_left_out() {
+        let effort = |e| Some(Thinking::Effort(e));
+        type Row = (&'static str, Option<f64>, Option<Thinking>, &'static [&'static str]);
+        let table: &[Row] = &[
+            ("gpt-4o", Some(0.5), None, &["reasoning_effort", "cache_control"]),
+            ("gpt-5", None, effort(Effort::Minimal), &["temperature", "cache_control"]),
+            ("o3-mini", None, effort(Effort::Low), &["temperature", "cache_control"]),
+            ("gpt-5.1", Some(0.5), Some(Thinking::Off), &["cache_control"]),
+            ("qwen3-max", Some(0.5), Some(Thinking::Off), &["cache_control"]),
+            ("mistralai--mistral-small", Some(0.5), None, &["reasoning_effort", "cache_control"]),
+        ];
+        for (model, temperature, thinking, dropped) in table {
+            let mut request = request();
+            adapt(&mut request, model).unwrap();
+            assert_eq!(request.temperature, *temperature, "{model}");
+            assert_eq!(request.thinking, *thinking, "{model}");
+            assert_eq!(request.dropped, *dropped, "{model}");
+            assert_eq!(request.turns[1].blocks[1], Block::text("."), "{model}");
+            let Block::ToolCall { id, .. } = &request.turns[2].blocks[0] else { panic!() };
+            let is_mistral = model.starts_with("mistralai");
+            assert_eq!(*id, if is_mistral { open::nine("call_1") } else { "call_1".into() });
+        }
+        let mut request = request();
+        request.tools =
+            vec![Tool { name: "f".into(), description: None, schema: None, cache: None }];
+        request.thinking = effort(Effort::High);
+        adapt(&mut request, "gpt-5.5").unwrap();
+        assert_eq!(request.thinking, None);
+    }
+
+    #[test]
+    fn a_name_that_names_the_service_twice_ends() {
+        adapt(&mut request(), "orchestration/gpt-4o").unwrap();
+    }
+}

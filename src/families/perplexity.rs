@@ -1,0 +1,311 @@
+//! Perplexity's Sonar (dossier 5d): OpenAI's grammar without tools, for conversations in which the person and the model
+//! strictly take turns.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::messages::{self, message, refused, role};
+use super::{Dropped, Grammar, Service};
+use crate::dialect::openai_chat::Quirks;
+use crate::envelope::{Envelope, quoted};
+use crate::error::Error;
+
+pub const SERVICE: Service = Service {
+    chat_path: "/chat/completions",
+    stream_path: "/chat/completions",
+    other_path: None,
+    embeddings_path: None,
+    grammar: Grammar::OpenAi { adapt, quirks: Quirks::Perplexity },
+    cache_points: None,
+};
+
+/// What its documentation does not name. Left open by the dossier: whether it refuses them.
+const UNKNOWN: &[&str] = &[
+    "audio",
+    "cache_control",
+    "function_call",
+    "functions",
+    "logit_bias",
+    "logprobs",
+    "metadata",
+    "modalities",
+    "n",
+    "parallel_tool_calls",
+    "prediction",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "seed",
+    "service_tier",
+    "store",
+    "tool_choice",
+    "tools",
+    "top_logprobs",
+    "user",
+    "verbosity",
+];
+
+/// Parts of the names of models that reason as much as they are told to.
+const REASONING: &[&str] = &["reasoning", "deep-research"];
+
+fn adapt(body: &mut Envelope, model: &str) -> Result<Dropped, Error> {
+    messages::refuse_speech(body)?;
+    refuse_what_matters(body)?;
+    let mut dropped = vec![];
+    messages::set_model(body, model);
+    if messages::is_given(body, "max_completion_tokens") {
+        dropped.extend(body.remove("max_tokens").then_some("max_tokens".into()));
+        body.rename("max_completion_tokens", "max_tokens");
+    }
+    body.remove("max_completion_tokens");
+    messages::drop_fields(body, UNKNOWN, &mut dropped);
+    // One reply, and no tools: what was asked for is what comes.
+    dropped.retain(|name| !matches!(&**name, "n" | "tools" | "functions" | "modalities"));
+    if !REASONING.iter().any(|part| model.contains(part)) {
+        messages::drop_fields(body, &["reasoning_effort"], &mut dropped);
+    }
+    messages::drop_cache_control(body, &mut dropped);
+    take_turns(body);
+    Ok(dropped)
+}
+
+fn refuse_what_matters(body: &Envelope) -> Result<(), Error> {
+    for key in ["tools", "functions"] {
+        if messages::is_given(body, key) && body.list(key).is_none_or(|tools| !tools.is_empty()) {
+            return Err(refused(key, "Perplexity's models cannot call tools; leave it out."));
+        }
+    }
+    if body.get::<u64>("n", "a whole number")?.is_some_and(|n| n > 1) {
+        return Err(refused("n", "Perplexity's models give one reply; leave it out."));
+    }
+    Ok(())
+}
+
+/// System messages first, then the person and the model by turns, the person first and last.
+fn take_turns(body: &mut Envelope) {
+    let Some(messages) = body.list("messages") else { return };
+    if messages.is_empty() || is_by_turns(&messages) {
+        return;
+    }
+    let (mut systems, mut turns) = (vec![], Vec::<Envelope>::new());
+    for mut message in messages {
+        messages::developer_to_system(&mut message);
+        tools_to_text(&mut message);
+        match turns.last_mut() {
+            _ if role(&message) == "system" => systems.push(message),
+            Some(last) if role(last) == role(&message) => join(last, &message),
+            _ => turns.push(message),
+        }
+    }
+    // Instructions alone are what the person says.
+    if turns.is_empty() {
+        for mut system in std::mem::take(&mut systems) {
+            system.set("role", "\"user\"");
+            match turns.last_mut() {
+                Some(last) => join(last, &system),
+                None => turns.push(system),
+            }
+        }
+    }
+    if turns.first().is_some_and(|first| role(first) != "user") {
+        turns.insert(0, message("user", "Begin."));
+    }
+    if turns.last().is_some_and(|last| role(last) != "user") {
+        turns.push(message("user", "Continue."));
+    }
+    systems.append(&mut turns);
+    body.set_list("messages", &systems);
+}
+
+fn is_by_turns(messages: &[Envelope]) -> bool {
+    let mut turns = messages.iter().skip_while(|m| role(m) == "system").peekable();
+    let mut wanted = "user";
+    while let Some(turn) = turns.next() {
+        if role(turn) != wanted || turn.has("tool_calls") || turn.has("function_call") {
+            return false;
+        }
+        if turns.peek().is_none() {
+            return wanted == "user";
+        }
+        wanted = if wanted == "user" { "assistant" } else { "user" };
+    }
+    false
+}
+
+/// Calls and their results from before the conversation came to this model.
+fn tools_to_text(message: &mut Envelope) {
+    if matches!(&*role(message), "tool" | "function") {
+        let result = texts(message).join("\n");
+        let text = format!("Result of an earlier tool call: {result}");
+        *message = self::message("user", &text);
+        return;
+    }
+    let calls = message.list("tool_calls").unwrap_or_default();
+    let function = message.raw("function_call").and_then(|raw| serde_json::from_slice(raw).ok());
+    message.remove("tool_calls");
+    message.remove("function_call");
+    let calls: Vec<Function> = calls.iter().filter_map(function_of).chain(function).collect();
+    if !calls.is_empty() {
+        let calls: Vec<_> = calls.iter().map(Function::as_text).collect();
+        let mut texts = texts(message);
+        texts.extend(calls);
+        message.set("content", quoted(&texts.join("\n\n")));
+    }
+}
+
+#[derive(Deserialize)]
+struct Function {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    arguments: String,
+}
+
+impl Function {
+    fn as_text(&self) -> String {
+        format!("(Called the tool {} with {}.)", self.name, self.arguments)
+    }
+}
+
+fn function_of(call: &Envelope) -> Option<Function> {
+    call.get("function", "an object").ok().flatten()
+}
+
+/// The texts of a message's content.
+fn texts(message: &Envelope) -> Vec<String> {
+    if let Ok(Some(text)) = message.get::<String>("content", "a string") {
+        return if text.is_empty() { vec![] } else { vec![text] };
+    }
+    let parts = message.list("content").unwrap_or_default();
+    parts.iter().filter_map(|part| part.get("text", "a string").ok().flatten()).collect()
+}
+
+/// Adds what `next` says to `last`, which is of the same role.
+fn join(last: &mut Envelope, next: &Envelope) {
+    let text = |m: &Envelope| m.get::<String>("content", "a string");
+    match (text(last), text(next)) {
+        (_, Ok(None)) => {}
+        (Ok(None), _) => {
+            let content = next.raw("content").unwrap_or(b"null");
+            last.set("content", String::from_utf8_lossy(content));
+        }
+        (Ok(Some(a)), Ok(Some(b))) => last.set("content", quoted(&format!("{a}\n\n{b}"))),
+        _ => {
+            let parts = [parts(last), parts(next)].concat();
+            last.set("content", format!("[{}]", parts.join(",")));
+        }
+    }
+}
+
+/// The parts of a message's content, verbatim; a text is one.
+fn parts(message: &Envelope) -> Vec<String> {
+    if let Ok(Some(text)) = message.get::<String>("content", "a string") {
+        return vec![format!(r#"{{"type":"text","text":{}}}"#, quoted(&text))];
+    }
+    let parts = message.get::<Vec<Box<RawValue>>>("content", "a list").ok().flatten();
+    parts.unwrap_or_default().iter().map(|part| part.get().to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn adapted(body: &str, model: &str) -> Result<(String, String), Error> {
+        let mut envelope = Envelope::parse(body.as_bytes().to_vec())?;
+        let dropped = adapt(&mut envelope, model)?;
+        Ok((String::from_utf8(envelope.into_bytes()).unwrap(), dropped.join(", ")))
+    }
+
+    #[test]
+    fn perplexity_gets_what_it_takes() {
+        let table = [
+            (
+                r#"{"model":"sonar", "n" : 1,"tools":[],"max_completion_tokens":5,"max_tokens":6,"user":"u"}"#,
+                r#"{"model":"sonar","max_tokens":5}"#,
+                "max_tokens, user",
+            ),
+            (
+                r#"{"model":"alias","reasoning_effort":"low","tool_choice":"auto","store":false,"top_k":7}"#,
+                r#"{"model":"sonar","top_k":7}"#,
+                "tool_choice, reasoning_effort",
+            ),
+            (
+                r#"{"model":"sonar","max_completion_tokens":null,"max_tokens":6,"search_mode":"web"}"#,
+                r#"{"model":"sonar","max_tokens":6,"search_mode":"web"}"#,
+                "",
+            ),
+        ];
+        for (body, expected, dropped) in table {
+            assert_eq!(adapted(body, "sonar").unwrap(), (expected.into(), dropped.into()));
+        }
+        let body = r#"{"model":"sonar-reasoning-pro","reasoning_effort":"low"}"#;
+        assert_eq!(adapted(body, "sonar-reasoning-pro").unwrap(), (body.into(), String::new()));
+    }
+
+    #[test]
+    fn what_it_cannot_do_is_refused() {
+        let table = [
+            (r#"{"tools":[{"type":"function"}]}"#, "tools"),
+            (r#"{"functions":[1]}"#, "functions"),
+            (r#"{"n":2}"#, "n"),
+            (r#"{"n":"many"}"#, "n"),
+            (r#"{"modalities":["text","audio"]}"#, "modalities"),
+        ];
+        for (body, path) in table {
+            assert_eq!(adapted(body, "sonar").unwrap_err().param(), Some(path), "{body}");
+        }
+    }
+
+    /// Messages are written `role:content`.
+    #[test]
+    fn they_take_turns() {
+        let table: &[(&[&str], &[&str])] = &[
+            (&["system:s", "user:a", "assistant:b", "user:c"], &[]),
+            (&["user:a"], &[]),
+            (&["developer:s", "user:a"], &["system:s", "user:a"]),
+            (&["user:a", "user:b"], &["user:a\n\nb"]),
+            (&["user:a", "system:s", "user:b"], &["system:s", "user:a\n\nb"]),
+            (&["assistant:a", "user:b"], &["user:Begin.", "assistant:a", "user:b"]),
+            (&["user:a", "assistant:b"], &["user:a", "assistant:b", "user:Continue."]),
+            (&["system:s", "system:t"], &["user:s\n\nt"]),
+            (
+                &["user:a", "tool:42", "assistant:b", "assistant:c"],
+                &[
+                    "user:a\n\nResult of an earlier tool call: 42",
+                    "assistant:b\n\nc",
+                    "user:Continue.",
+                ],
+            ),
+        ];
+        for (before, after) in table {
+            let json = |texts: &[&str]| {
+                let message = |text: &&str| {
+                    let (role, content) = text.split_once(':').unwrap();
+                    format!(r#"{{"role":{},"content":{}}}"#, quoted(role), quoted(content))
+                };
+                let messages: Vec<_> = texts.iter().map(message).collect();
+                format!(r#"{{"model":"sonar","messages":[{}]}}"#, messages.join(","))
+            };
+            let expected = if after.is_empty() { before } else { after };
+            assert_eq!(adapted(&json(before), "sonar").unwrap().0, json(expected), "{before:?}");
+        }
+    }
+
+    #[test]
+    fn parts_are_joined_and_calls_are_told() {
+        let body = concat!(
+            r#"{"model":"sonar","messages":[{"role":"user","content":[{"type":"image_url", "x":1.10}]},"#,
+            r#"{"role":"user","content":"hi"},"#,
+            r#"{"role":"assistant","content":null,"tool_calls":[{"id":"1","type":"function","#,
+            r#""function":{"name":"f","arguments":"{\"a\":1}"}}]},"#,
+            r#"{"role":"tool","tool_call_id":"1","content":[{"type":"text","text":"42"}]}]}"#
+        );
+        let expected = concat!(
+            r#"{"model":"sonar","messages":[{"role":"user","content":[{"type":"image_url", "x":1.10},"#,
+            r#"{"type":"text","text":"hi"}]},"#,
+            r#"{"role":"assistant","content":"(Called the tool f with {\"a\":1}.)"},"#,
+            r#"{"role":"user","content":"Result of an earlier tool call: 42"}]}"#
+        );
+        assert_eq!(adapted(body, "sonar").unwrap().0, expected);
+    }
+}
