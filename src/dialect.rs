@@ -43,6 +43,10 @@ pub trait UpstreamDialect: Debug + Sync {
     }
     /// The body of a request that [fits](Fit).
     fn encode(&self, request: &Request, target: &Target<'_>) -> Result<Vec<u8>, Error>;
+    /// The body that asks for the same as a whole, where the model of a request for a stream gives none.
+    fn unstreamed(&self, _body: &[u8], _refusal: &Error) -> Option<Vec<u8>> {
+        None
+    }
     /// Reads a whole reply, up to and with its end.
     fn decode(&self, body: &[u8], out: &mut Brackets);
     /// Reads a stream.

@@ -371,7 +371,13 @@ impl Relay {
         deployment: &Deployment,
         call: &Call<'_>,
     ) -> Result<(), Error> {
-        let mut response = self.post(exchange, deployment, call)?;
+        let mut response = match self.post(exchange, deployment, call, &call.bytes) {
+            Err(refusal) => match call.unstreamed(&refusal) {
+                Some(whole) => return self.call_unstreamed(exchange, deployment, call, whole),
+                None => return Err(refusal),
+            },
+            Ok(response) => response,
+        };
         if call.is_stream {
             return match &call.way {
                 Way::Passes { wants_usage, quirks } => {
@@ -392,6 +398,22 @@ impl Relay {
         exchange.answer_json(200, body)
     }
 
+    /// A model that gives no stream: its whole reply, as the stream the client wants.
+    fn call_unstreamed(
+        &self,
+        exchange: &Rc<Exchange>,
+        deployment: &Deployment,
+        call: &Call<'_>,
+        bytes: Vec<u8>,
+    ) -> Result<(), Error> {
+        let Way::Converted(conversion) = &call.way else { return Err(Error::Internal) };
+        let mut response = self.post(exchange, deployment, call, &bytes)?;
+        let body = response.read_all(self.limits.reply_bytes_max)?;
+        let (frames, usage) = conversion.whole_as_stream(&body)?;
+        exchange.line.borrow_mut().usage = usage;
+        exchange.end_stream(&frames)
+    }
+
     /// Sends the request; an answer with a good status. A refused access token is renewed once. Left open by the dossier:
     /// whether a 403 means the token or missing rights; it is treated as a 401.
     ///
@@ -402,11 +424,12 @@ impl Relay {
         exchange: &Rc<Exchange>,
         deployment: &Deployment,
         call: &Call<'_>,
+        bytes: &[u8],
     ) -> Result<Response, Error> {
         let mut url = call.url(deployment).ok_or(Error::Internal)?;
         let subaccount = self.subaccounts.get(deployment.subaccount).ok_or(Error::Internal)?;
         let accept = if call.is_stream { &self.event_stream } else { &self.json };
-        let (mut body, removed) = deployment.remembered.apply(&call.bytes);
+        let (mut body, removed) = deployment.remembered.apply(bytes);
         exchange.note_dropped(removed);
         let mut cures: Vec<Cure> = vec![];
         let mut has_renewed = false;
@@ -517,6 +540,16 @@ enum Way {
 }
 
 impl Call<'_> {
+    /// The body that asks for a whole reply, where this refusal of a stream is answered so.
+    fn unstreamed(&self, refusal: &Error) -> Option<Vec<u8>> {
+        match &self.way {
+            Way::Converted(conversion) if self.is_stream => {
+                conversion.unstreamed(&self.bytes, refusal)
+            }
+            _ => None,
+        }
+    }
+
     fn url<'a>(&self, deployment: &'a Deployment) -> Option<&'a Url> {
         let is_other = deployment.is_other.load(Ordering::Relaxed);
         match self.action {

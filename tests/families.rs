@@ -256,6 +256,14 @@ fn what_is_refused_by_name_is_healed_and_remembered() {
 }
 
 #[test]
+fn a_model_without_streams_answers_a_client_that_wants_one() {
+    let proxy = Proxy::start();
+    let body = with(said("hi [[demo no_stream]]"), "model", json!("orchestration/gpt-4o"));
+    let reply = proxy.chat(&with(body, "stream", json!(true)));
+    assert!(message_of(&reply)["content"].as_str().unwrap().contains("hi"), "{}", reply.text());
+}
+
+#[test]
 fn images_are_fetched_for_models_that_take_no_urls() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = server.local_addr().unwrap();

@@ -128,6 +128,7 @@ impl Fit {
         let format = std::mem::take(&mut request.format);
         // The client forces a call of a tool of its own: then there will be no text to format.
         if matches!(request.tool_choice, Some(ToolChoice::Any | ToolChoice::Named(_))) {
+            request.drop_field("response_format");
             return;
         }
         let (description, schema) = match format {

@@ -16,6 +16,7 @@ use super::upstream::encode::{self, Content, Extras, Message, Params, Part, Resp
 use crate::chat::fit::{Fit, FormatFit, plain};
 use crate::chat::{Brackets, Effort, Request, Seal, Thinking};
 use crate::dialect::{StreamDecoder, Target, UpstreamDialect};
+use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::upstream_error;
 
@@ -66,6 +67,18 @@ impl UpstreamDialect for Orchestration {
             placeholder_values: values,
         };
         serde_json::to_vec(&body).map_err(|_| Error::Internal)
+    }
+
+    /// Some models behind orchestration do not stream (dossier 9.26).
+    fn unstreamed(&self, body: &[u8], refusal: &Error) -> Option<Vec<u8>> {
+        if !refusal.to_string().contains("Streaming is not supported") {
+            return None;
+        }
+        let mut body = Envelope::parse(body.to_vec()).ok()?;
+        let has_changed = body.edit_in("config", |config| {
+            config.remove("stream");
+        });
+        has_changed.then(|| body.into_bytes())
     }
 
     fn decode(&self, body: &[u8], out: &mut Brackets) {
