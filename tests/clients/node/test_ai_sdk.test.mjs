@@ -204,10 +204,10 @@ feature('errors', async (at) => {
 });
 
 feature('errors in streams', async (at) => {
-  for (const fault of ['error_after=9', 'cut_after=9']) {
+  for (const fault of ['error_after=40', 'cut_after=40']) {
     const failures = [];
     const onError = ({ error }) => failures.push(error);
-    const words = prompt('Hello', `frames=60 pause_ms=5 ${fault}`);
+    const words = prompt('Hello', `frames=60 pause_ms=1 ${fault}`);
     const { fullStream } = streamText({ ...at, prompt: words, onError });
     let text = '';
     try {

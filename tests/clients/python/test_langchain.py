@@ -202,9 +202,9 @@ def test_errors(chat):
 
 @feature("errors in streams")
 def test_errors_in_streams(chat):
-    for fault in ["error_after=9", "end_after=9"]:
+    for fault in ["error_after=40", "end_after=40"]:
         with pytest.raises(openai.APIError):
-            list(chat().stream(prompt("Hello", f"frames=60 pause_ms=5 {fault}")))
+            list(chat().stream(prompt("Hello", f"frames=60 pause_ms=1 {fault}")))
 
 
 @feature("list", table="embeddings")
