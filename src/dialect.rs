@@ -4,8 +4,10 @@
 //! them stands [`chat`](crate::chat). Where both sides speak the same grammar nothing is decoded: bytes pass.
 
 pub mod anthropic;
+pub mod embeddings;
 pub mod gemini;
 pub mod openai_chat;
+pub mod rerank;
 
 use std::fmt::Debug;
 

@@ -45,6 +45,7 @@ const KEPT: &[&str] = &[
     "arguments", "function", "functionCall", "functionResponse", "inferenceConfig", "toolConfig",
     "generationConfig", "config", "prompt", "stream", "response_format", "tool_use_id", "tool_call_id",
     "source", "data", "image_url", "inlineData", "document", "image", "n", "query", "documents",
+    "top_n", "inputText", "instances", "parameters", "input_type", "dimensions", "outputDimensionality",
 ];
 
 /// What an error of AI Core asks for, if it is of this kind.

@@ -46,6 +46,8 @@
 //! | whether Perplexity refuses fields of OpenAI's, and knows `stream_options` | left out and named; not asked, it tells usage anyway | [`families`] [`dialect`] |
 //! | orchestration: what is rendered as a template; where `tool_choice` goes; how much text an event has; which rules of the vendors it hides | only the template: the last message, its texts as placeholders; among the parameters; 50 characters; none | [`dialect`] [`families`] |
 //! | how the highest effort is called by OpenAI's models, where the client's word is another | `high` | [`dialect`] |
+//! | what a text is for, which NVIDIA's models have to be told and OpenAI's clients cannot say | `query` | [`dialect`] |
+//! | whether Gemini's embeddings are under the deployed name or Google's own | the one, on a 404 the other | [`families`] |
 //! | which family a name of one's own is | OpenAI's, unless `families` says otherwise | [`families`] |
 //! | the api-version | `2025-04-01-preview`, configurable | [`config`] |
 //! | `AI-Tenant-Id`, which few clients send | sent where the service key has the tenant's id | [`relay`] |

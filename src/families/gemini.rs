@@ -11,7 +11,8 @@ pub const SERVICE: Service = Service {
     chat_path: "/models/{model}:generateContent",
     stream_path: "/models/{model}:streamGenerateContent?alt=sse",
     other_path: None,
-    embeddings_path: None,
+    embeddings: None,
+    rerank_path: None,
     // It caches by itself.
     cache_points: None,
     grammar: Grammar::Other { dialect: &Gemini, adapt },
