@@ -215,7 +215,7 @@ fn assistant(blocks: &[Block]) -> Message<'_> {
 
 fn texts(blocks: &[Block]) -> Vec<&str> {
     let text = |block| match block {
-        &Block::Text { ref text, .. } => Some(text.as_str()),
+        Block::Text { text, .. } => Some(text.as_str()),
         _ => None,
     };
     blocks.iter().filter_map(text).collect()
