@@ -14,6 +14,8 @@ const MODELS: &[&str] = &[
     "gpt-4o",
     "anthropic--claude-4.5-sonnet",
     "anthropic--claude-4.8-opus",
+    "amazon--nova-pro",
+    "cohere--command-a-reasoning",
     "mistralai--mistral-medium-instruct",
     "orchestration/gpt-4o",
     "orchestration/anthropic--claude-4.5-sonnet",
@@ -28,7 +30,8 @@ const THINKERS: &[&str] = &[
     "orchestration/anthropic--claude-4.5-sonnet",
 ];
 /// Those that are converted.
-const CONVERTED: &[&str] = &["anthropic--claude-4.5-sonnet", "orchestration/gpt-4o"];
+const CONVERTED: &[&str] =
+    &["anthropic--claude-4.5-sonnet", "amazon--nova-pro", "orchestration/gpt-4o"];
 
 #[test]
 fn whole_and_stream_say_the_same() {
