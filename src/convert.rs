@@ -69,6 +69,23 @@ impl Conversion {
         }
     }
 
+    /// The body that asks for a whole reply where a stream is refused.
+    pub fn unstreamed(&self, body: &[u8], refusal: &Error) -> Option<Vec<u8>> {
+        self.dialect.unstreamed(body, refusal)
+    }
+
+    /// A whole reply as the client's stream, all at once.
+    pub fn whole_as_stream(&self, body: &[u8]) -> Result<(Vec<u8>, Option<Usage>), Error> {
+        let mut stream = self.stream();
+        let mut out = vec![];
+        self.dialect.decode(body, &mut stream.brackets);
+        stream.brackets.end();
+        match stream.write(&mut out) {
+            Passed::Failed(error) => Err(error),
+            _ => Ok((out, stream.usage)),
+        }
+    }
+
     /// For ids of calls: letters and digits of the reply's id.
     fn seed(&self) -> String {
         self.head.id.chars().filter(char::is_ascii_alphanumeric).take(32).collect()

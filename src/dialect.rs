@@ -6,9 +6,14 @@
 pub mod anthropic;
 pub mod cohere;
 pub mod converse;
+pub mod embeddings;
+pub mod gemini;
 pub mod openai_chat;
+pub mod rerank;
 
 use std::fmt::Debug;
+
+use serde::Serialize;
 
 use crate::chat::fit::Fit;
 use crate::chat::{Brackets, Event, Request, Usage};
@@ -44,6 +49,10 @@ pub trait UpstreamDialect: Debug + Sync {
     }
     /// The body of a request that [fits](Fit).
     fn encode(&self, request: &Request, target: &Target<'_>) -> Result<Vec<u8>, Error>;
+    /// The body that asks for the same as a whole, where the model of a request for a stream gives none.
+    fn unstreamed(&self, _body: &[u8], _refusal: &Error) -> Option<Vec<u8>> {
+        None
+    }
     /// Reads a whole reply, up to and with its end.
     fn decode(&self, body: &[u8], out: &mut Brackets);
     /// Reads a stream.
@@ -56,6 +65,14 @@ pub struct Target<'a> {
     /// The deployed model's name.
     pub model: &'a str,
     pub is_stream: bool,
+}
+
+/// The JSON of `body`, which says what `request` does: room for it is made once.
+pub(crate) fn to_json(body: &impl Serialize, request: &Request) -> Result<Vec<u8>, Error> {
+    // Line ends and quotes, which most texts have, take two bytes.
+    let mut out = Vec::with_capacity(1024 + request.bytes() / 8 * 9);
+    serde_json::to_writer(&mut out, body).map_err(|_| Error::Internal)?;
+    Ok(out)
 }
 
 /// Reads a stream of AI Core's, frame by frame.

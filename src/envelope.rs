@@ -93,6 +93,14 @@ impl Envelope {
         self.fields.iter().map(|f| read_key(f.key.of(&self.bytes)))
     }
 
+    /// The first keys that have a value and are none of `known`, as they may stand in a header.
+    pub fn names_beyond(&self, known: &[&str]) -> Vec<String> {
+        let is_safe = |c: &char| c.is_ascii_graphic() && *c != ',';
+        let named = self.keys().filter(|key| !known.contains(&key.as_str()));
+        let given = named.filter(|key| self.raw(key).is_some_and(|value| value != b"null"));
+        given.map(|key| key.chars().filter(is_safe).take(64).collect()).take(NAMES_MAX).collect()
+    }
+
     /// Sets `key` to a JSON text, in its place or at the end.
     pub fn set(&mut self, key: &str, json: impl Into<String>) {
         self.edited = true;
@@ -225,6 +233,8 @@ struct Scanner<'a> {
 
 /// The most keys of a body. No API has a tenth of it.
 const KEYS_MAX: usize = 256;
+/// The most keys that are named in a header.
+const NAMES_MAX: usize = 20;
 /// The deepest nesting; as deep as serde_json reads.
 const DEPTH_MAX: u32 = 127;
 

@@ -3,8 +3,10 @@
 //! The family is told from the model's name (dossier 4.4: recorded deployments carry no executable id), or from `families`
 //! in the configuration. Rules go by family and version, so that next month's model works without a release.
 
+mod chatless;
 mod claude;
 mod cohere;
+mod gemini;
 mod messages;
 mod nova;
 mod open;
@@ -16,7 +18,7 @@ use std::borrow::Cow;
 use crate::chat::fit::ANSWER_TOOL;
 use crate::chat::{Request, Tool};
 use crate::dialect::openai_chat::Quirks;
-use crate::dialect::{UpstreamDialect, anthropic};
+use crate::dialect::{UpstreamDialect, anthropic, embeddings};
 use crate::envelope::Envelope;
 use crate::error::Error;
 
@@ -25,7 +27,7 @@ use crate::error::Error;
 pub struct Family {
     /// The word for `families` in the configuration.
     pub name: &'static str,
-    /// How names of such models begin.
+    /// How names of such models begin; the longest beginning counts.
     prefixes: &'static [&'static str],
     /// `owned_by` in lists of models.
     pub owner: &'static str,
@@ -42,11 +44,22 @@ pub struct Service {
     pub stream_path: &'static str,
     /// Where a deployment answers that has no `chat_path`.
     pub other_path: Option<&'static str>,
-    pub embeddings_path: Option<&'static str>,
+    pub embeddings: Option<Embeddings>,
+    pub rerank_path: Option<&'static str>,
     pub grammar: Grammar,
     /// Marks what should be cached in requests that mark nothing, before they are adapted. `None` where the vendor caches
     /// unasked, or not at all.
     pub cache_points: Option<fn(&mut Request)>,
+}
+
+/// How a family's deployments are asked for embeddings.
+#[derive(Debug)]
+pub struct Embeddings {
+    pub path: &'static str,
+    /// Where a deployment answers that has no `path`.
+    pub other_path: Option<&'static str>,
+    /// `None`: as OpenAI has it, so a client's bytes go on as they are.
+    pub shape: Option<&'static embeddings::Shape>,
 }
 
 /// JSON paths of what a request lost.
@@ -67,17 +80,22 @@ pub enum Grammar {
         dialect: &'static dyn UpstreamDialect,
         adapt: fn(&mut Request, &str) -> Result<(), Error>,
     },
+    /// None: they do not chat.
+    None,
 }
 
 #[rustfmt::skip]
 pub const TABLE: &[Family] = &[
     Family { name: "openai",        owner: "openai",        prefixes: &["gpt-", "chatgpt-", "o1", "o3", "o4", "text-embedding-"], service: Some(AZURE) },
     Family { name: "claude",        owner: "anthropic",     prefixes: &["anthropic--", "claude-"],                                service: Some(CLAUDE) },
-    Family { name: "gemini",        owner: "google",        prefixes: &["gemini-"],                                               service: None },
+    Family { name: "gemini-embedding", owner: "google",     prefixes: &["gemini-embedding"],                                      service: Some(chatless::GEMINI_EMBEDDING) },
+    Family { name: "gemini",        owner: "google",        prefixes: &["gemini-"],                                               service: Some(gemini::SERVICE) },
     Family { name: "nova",          owner: "amazon",        prefixes: &["amazon--nova"],                                          service: Some(nova::SERVICE) },
-    Family { name: "titan",         owner: "amazon",        prefixes: &["amazon--titan"],                                         service: None },
-    Family { name: "open",          owner: "open",          prefixes: &["mistralai--", "meta--", "ibm--", "deepseek-ai--", "qwen", "nvidia--", "alephalpha-"], service: Some(open::SERVICE) },
+    Family { name: "titan",         owner: "amazon",        prefixes: &["amazon--titan"],                                         service: Some(chatless::TITAN) },
+    Family { name: "nvidia",        owner: "nvidia",        prefixes: &["nvidia--"],                                              service: Some(chatless::NVIDIA) },
+    Family { name: "open",          owner: "open",          prefixes: &["mistralai--", "meta--", "ibm--", "deepseek-ai--", "qwen", "alephalpha-"], service: Some(open::SERVICE) },
     Family { name: "perplexity",    owner: "perplexity",    prefixes: &["sonar"],                                                 service: Some(perplexity::SERVICE) },
+    Family { name: "cohere-rerank", owner: "cohere",        prefixes: &["cohere-rerank", "cohere--rerank"],                       service: Some(chatless::COHERE_RERANK) },
     Family { name: "cohere",        owner: "cohere",        prefixes: &["cohere--", "cohere-"],                                   service: Some(cohere::SERVICE) },
     Family { name: "orchestration", owner: "sap",           prefixes: &[ORCHESTRATION],                                           service: Some(orchestration::SERVICE) },
 ];
@@ -89,7 +107,12 @@ const AZURE: Service = Service {
     chat_path: "/chat/completions?api-version={version}",
     stream_path: "/chat/completions?api-version={version}",
     other_path: None,
-    embeddings_path: Some("/embeddings?api-version={version}"),
+    embeddings: Some(Embeddings {
+        path: "/embeddings?api-version={version}",
+        other_path: None,
+        shape: None,
+    }),
+    rerank_path: None,
     grammar: Grammar::OpenAi { adapt: adapt_azure_chat, quirks: Quirks::None },
     cache_points: None,
 };
@@ -99,14 +122,18 @@ const CLAUDE: Service = Service {
     chat_path: "/invoke",
     stream_path: "/invoke-with-response-stream",
     other_path: None,
-    embeddings_path: None,
+    embeddings: None,
+    rerank_path: None,
     grammar: Grammar::Other { dialect: &anthropic::Invoke, adapt: claude::adapt },
     cache_points: Some(claude::add_cache_points),
 };
 
 /// The family that a model's name tells, if it tells one.
 pub fn told(name: &str) -> Option<&'static Family> {
-    TABLE.iter().find(|f| f.prefixes.iter().any(|p| name.starts_with(p)))
+    let length = |f: &Family| {
+        f.prefixes.iter().filter(|p| name.starts_with(*p)).map(|p| p.len()).max().unwrap_or(0)
+    };
+    TABLE.iter().filter(|f| length(f) > 0).max_by_key(|f| length(f))
 }
 
 /// The family that a model's name tells. Left open: a name that tells nothing is taken for an OpenAI model: most own names are
@@ -220,11 +247,15 @@ mod tests {
             ("text-embedding-3-small", "openai"),
             ("anthropic--claude-4.5-sonnet", "claude"),
             ("gemini-2.5-pro", "gemini"),
+            ("gemini-embedding", "gemini-embedding"),
             ("amazon--nova-pro", "nova"),
             ("amazon--titan-embed-text", "titan"),
             ("mistralai--mistral-large-instruct", "open"),
+            ("nvidia--llama-3.2-nv-embedqa-1b", "nvidia"),
             ("sonar-pro", "perplexity"),
             ("cohere--command-a-reasoning", "cohere"),
+            ("cohere-reranker-35", "cohere-rerank"),
+            ("orchestration/gemini-embedding", "orchestration"),
             ("our-own-name", "openai"),
         ];
         for (model, family) in table {

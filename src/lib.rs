@@ -46,11 +46,15 @@
 //! | whether Perplexity refuses fields of OpenAI's, and knows `stream_options` | left out and named; not asked, it tells usage anyway | [`families`] [`dialect`] |
 //! | orchestration: what is rendered as a template; where `tool_choice` goes; how much text an event has; which rules of the vendors it hides | only the template: the last message, its texts as placeholders; among the parameters; 50 characters; none | [`dialect`] [`families`] |
 //! | how the highest effort is called by OpenAI's models, where the client's word is another | `high` | [`dialect`] |
+//! | what a text is for, which NVIDIA's models have to be told and OpenAI's clients cannot say | `query` | [`dialect`] |
+//! | whether Gemini's embeddings are under the deployed name or Google's own | the one, on a 404 the other | [`families`] |
 //! | which family a name of one's own is | OpenAI's, unless `families` says otherwise | [`families`] |
 //! | the api-version | `2025-04-01-preview`, configurable | [`config`] |
 //! | `AI-Tenant-Id`, which few clients send | sent where the service key has the tenant's id | [`relay`] |
 //! | whether clients may see Azure's first event, without choices; the dated model name | no; the client's name goes back | [`dialect`] |
 //! | a stream that ends without `[DONE]` | complete if a finish reason came, otherwise an error | [`dialect`] |
+//! | Gemini: what an effort is in tokens, which models know the lowest level of thinking | Google's own numbers; flash-lite, and flash before 3.7 | [`families`] |
+//! | Gemini: JSON together with tools; a reply broken off for an odd reason | the answer by a tool; what there is of it, or an error | [`dialect`] |
 //! | the status of an error inside a 200 stream | its code or status if it is one, else by its words, else 500 | [`upstream_error`] |
 //! | what a stream's message without `error` means; its status | an error; by the exception its text names, else 500 | [`upstream_error`] |
 //! | Claude 3.7, documented for `/converse` only | `/invoke`, as all of Claude | [`families`] |

@@ -58,8 +58,11 @@ pub struct Deployment {
     /// See [`Service::other_path`](crate::families::Service).
     pub other: Option<Url>,
     pub embeddings: Option<Url>,
+    /// See [`Embeddings::other_path`](crate::families::Embeddings).
+    pub other_embeddings: Option<Url>,
+    pub rerank: Option<Url>,
     pub remembered: Remembered,
-    /// It has no `chat`, but `other`.
+    /// What it has is `other`.
     pub is_other: AtomicBool,
 }
 
@@ -205,11 +208,6 @@ impl Model {
 }
 
 impl Deployment {
-    /// It has no `chat`; whether it may have `other` and was not known to.
-    pub fn turn_to_other(&self) -> bool {
-        self.other.is_some() && !self.is_other.swap(true, Ordering::Relaxed)
-    }
-
     /// What helped once is done to all its requests from now on.
     pub fn remember(&self, cure: Cure) {
         log::warn!("deployment {}: requests go without `{cure}`, which it refuses", self.id);
@@ -260,6 +258,7 @@ fn deployment(
         Url::parse(&format!("{base}{path}"))
     };
     let service = family.service.as_ref();
+    let embeddings = service.and_then(|s| s.embeddings.as_ref());
     Url::parse(base)?;
     Ok(Deployment {
         id: base.rsplit('/').next().unwrap_or(base).to_owned(),
@@ -268,7 +267,9 @@ fn deployment(
         chat: service.map(|s| at(s.chat_path)).transpose()?,
         stream: service.map(|s| at(s.stream_path)).transpose()?,
         other: service.and_then(|s| s.other_path).map(at).transpose()?,
-        embeddings: service.and_then(|s| s.embeddings_path).map(at).transpose()?,
+        embeddings: embeddings.map(|e| at(e.path)).transpose()?,
+        other_embeddings: embeddings.and_then(|e| e.other_path).map(at).transpose()?,
+        rerank: service.and_then(|s| s.rerank_path).map(at).transpose()?,
         remembered: Remembered::default(),
         is_other: AtomicBool::new(false),
     })

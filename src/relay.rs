@@ -25,7 +25,7 @@ use crate::convert::Conversion;
 use crate::credentials::Credentials;
 use crate::deployed::{self, Deployed};
 use crate::dialect::openai_chat::{self, PassStream, Quirks};
-use crate::dialect::{Dialect, Passed, Passing, Target, UpstreamDialect};
+use crate::dialect::{Dialect, Passed, Passing, Target, UpstreamDialect, embeddings, rerank};
 use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::families::{Grammar, Service};
@@ -201,15 +201,20 @@ impl Relay {
             Some(known) => known,
             None => self.look_up(exchange, model)?,
         };
-        let service = served(model)?;
+        let service = served(model, route.action)?;
         let call = match (route.action, service.grammar) {
-            (Action::Embeddings, _) => Call {
-                action: route.action,
-                is_stream: false,
-                bytes: body.to_bytes(),
-                way: Way::Passes { wants_usage: false, quirks: Quirks::None },
-                model: name,
-            },
+            (Action::Embeddings, _) => {
+                let (bytes, way) = embeddings_way(exchange, service, &body)?;
+                Call { action: route.action, is_stream: false, bytes, way, model: name }
+            }
+            (Action::Rerank, _) => {
+                let asked = rerank::Asked::decode(&body)?;
+                exchange.line.borrow_mut().dropped.clone_from(&asked.dropped);
+                let bytes = asked.encode(model.deployed_name()).into();
+                let way = Way::Ranks(asked.into());
+                Call { action: route.action, is_stream: false, bytes, way, model: name }
+            }
+            (_, Grammar::None) => return Err(Error::Internal),
             (_, Grammar::OpenAi { adapt, quirks }) => {
                 let dropped = adapt(&mut body, model.deployed_name())?;
                 exchange.line.borrow_mut().dropped = dropped;
@@ -354,7 +359,11 @@ impl Relay {
         let mut failure = Error::UnknownModel { name: call.model.clone(), known: vec![] };
         for deployment in model.in_turn().take(self.limits.tries as usize) {
             exchange.next_try(deployment);
-            match self.call(exchange, deployment, call) {
+            let result = match &call.way {
+                Way::Embeds(asked) => self.embed(exchange, model, deployment, call, asked),
+                _ => self.call(exchange, deployment, call),
+            };
+            match result {
                 Err(error) if error.is_deployments_own() && !exchange.has_content.get() => {
                     failure = error;
                 }
@@ -371,7 +380,13 @@ impl Relay {
         deployment: &Deployment,
         call: &Call<'_>,
     ) -> Result<(), Error> {
-        let mut response = self.post(exchange, deployment, call)?;
+        let mut response = match self.post(exchange, deployment, call, &call.bytes) {
+            Err(refusal) => match call.unstreamed(&refusal) {
+                Some(whole) => return self.call_unstreamed(exchange, deployment, call, whole),
+                None => return Err(refusal),
+            },
+            Ok(response) => response,
+        };
         if call.is_stream {
             return match &call.way {
                 Way::Passes { wants_usage, quirks } => {
@@ -381,14 +396,55 @@ impl Relay {
                 Way::Converted(conversion) => {
                     exchange.pass_stream(response, &mut conversion.stream())
                 }
+                Way::Embeds(_) | Way::Ranks(_) => Err(Error::Internal),
             };
         }
         let body = response.read_all(self.limits.reply_bytes_max)?;
         let (body, usage) = match &call.way {
             Way::Passes { quirks, .. } => openai_chat::pass_reply(body, &call.model, *quirks)?,
             Way::Converted(conversion) => conversion.whole(&body)?,
+            Way::Ranks(asked) => (asked.reply(body, &call.model)?, None),
+            Way::Embeds(_) => return Err(Error::Internal),
         };
         exchange.line.borrow_mut().usage = usage;
+        exchange.answer_json(200, body)
+    }
+
+    /// A model that gives no stream: its whole reply, as the stream the client wants.
+    fn call_unstreamed(
+        &self,
+        exchange: &Rc<Exchange>,
+        deployment: &Deployment,
+        call: &Call<'_>,
+        bytes: Vec<u8>,
+    ) -> Result<(), Error> {
+        let Way::Converted(conversion) = &call.way else { return Err(Error::Internal) };
+        let mut response = self.post(exchange, deployment, call, &bytes)?;
+        let body = response.read_all(self.limits.reply_bytes_max)?;
+        let (frames, usage) = conversion.whole_as_stream(&body)?;
+        exchange.line.borrow_mut().usage = usage;
+        exchange.end_stream(&frames)
+    }
+
+    /// One deployment, as often as it takes: vectors of one and the same origin.
+    #[inline(never)]
+    fn embed(
+        &self,
+        exchange: &Rc<Exchange>,
+        model: &Model,
+        deployment: &Deployment,
+        call: &Call<'_>,
+        asked: &embeddings::Asked,
+    ) -> Result<(), Error> {
+        let mut reply = asked.reply();
+        for body in asked.bodies(model.deployed_name()) {
+            let response = self.post(exchange, deployment, call, &body);
+            let mut response = response.map_err(|error| reply.failed(error))?;
+            let room = self.limits.reply_bytes_max.saturating_sub(reply.bytes());
+            reply.add(&response.read_all(room)?)?;
+        }
+        let (body, usage) = reply.finish(&call.model);
+        exchange.line.borrow_mut().usage = Some(usage);
         exchange.answer_json(200, body)
     }
 
@@ -402,14 +458,16 @@ impl Relay {
         exchange: &Rc<Exchange>,
         deployment: &Deployment,
         call: &Call<'_>,
+        bytes: &[u8],
     ) -> Result<Response, Error> {
-        let mut url = call.url(deployment).ok_or(Error::Internal)?;
+        let mut is_other = deployment.is_other.load(Ordering::Relaxed);
+        let mut url = call.url(deployment, is_other).ok_or(Error::Internal)?;
         let subaccount = self.subaccounts.get(deployment.subaccount).ok_or(Error::Internal)?;
         let accept = if call.is_stream { &self.event_stream } else { &self.json };
-        let (mut body, removed) = deployment.remembered.apply(&call.bytes);
+        let (mut body, removed) = deployment.remembered.apply(bytes);
         exchange.note_dropped(removed);
         let mut cures: Vec<Cure> = vec![];
-        let mut has_renewed = false;
+        let (mut has_renewed, mut has_turned) = (false, false);
         loop {
             let token = subaccount.credentials.access_token(&self.aicore)?;
             let mut headers = vec![
@@ -427,6 +485,7 @@ impl Relay {
             if (200..300).contains(&response.status) {
                 exchange.note_dropped(cures.iter().map(Cure::to_string).collect());
                 cures.into_iter().for_each(|cure| deployment.remember(cure));
+                deployment.is_other.store(is_other, Ordering::Relaxed);
                 return Ok(response);
             }
             let error = error_of(&mut response);
@@ -434,8 +493,9 @@ impl Relay {
                 401 | 403 if !has_renewed && subaccount.credentials.discard(&token) => {
                     has_renewed = true;
                 }
-                404 if deployment.turn_to_other() => {
-                    url = deployment.other.as_ref().ok_or(Error::Internal)?;
+                404 if !has_turned && call.other(deployment).is_some() => {
+                    (is_other, has_turned) = (!is_other, true);
+                    url = call.url(deployment, is_other).ok_or(Error::Internal)?;
                 }
                 _ => match healed(&error, &body, &cures) {
                     Some((cure, better)) => {
@@ -514,16 +574,36 @@ enum Way {
         quirks: Quirks,
     },
     Converted(Box<Conversion>),
+    Embeds(Box<embeddings::Asked>),
+    Ranks(Box<rerank::Asked>),
 }
 
 impl Call<'_> {
-    fn url<'a>(&self, deployment: &'a Deployment) -> Option<&'a Url> {
-        let is_other = deployment.is_other.load(Ordering::Relaxed);
-        match self.action {
+    /// The body that asks for a whole reply, where this refusal of a stream is answered so.
+    fn unstreamed(&self, refusal: &Error) -> Option<Vec<u8>> {
+        match &self.way {
+            Way::Converted(conversion) if self.is_stream => {
+                conversion.unstreamed(&self.bytes, refusal)
+            }
+            _ => None,
+        }
+    }
+
+    fn url<'a>(&self, deployment: &'a Deployment, is_other: bool) -> Option<&'a Url> {
+        let usual = match self.action {
             Action::Embeddings => deployment.embeddings.as_ref(),
-            _ if is_other => deployment.other.as_ref(),
+            Action::Rerank => deployment.rerank.as_ref(),
             _ if self.is_stream => deployment.stream.as_ref(),
             _ => deployment.chat.as_ref(),
+        };
+        self.other(deployment).filter(|_| is_other).or(usual)
+    }
+
+    fn other<'a>(&self, deployment: &'a Deployment) -> Option<&'a Url> {
+        match self.action {
+            Action::Embeddings => deployment.other_embeddings.as_ref(),
+            Action::Rerank => None,
+            _ => deployment.other.as_ref(),
         }
     }
 }
@@ -600,7 +680,12 @@ impl Exchange {
     }
 
     fn note_dropped(&self, paths: Vec<String>) {
-        self.line.borrow_mut().dropped.extend(paths.into_iter().map(Cow::Owned));
+        let dropped = &mut self.line.borrow_mut().dropped;
+        for path in paths.into_iter().map(Cow::Owned) {
+            if !dropped.contains(&path) {
+                dropped.push(path);
+            }
+        }
     }
 
     fn answer_json(&self, status: u16, body: impl Into<Vec<u8>>) -> Result<(), Error> {
@@ -770,14 +855,36 @@ fn cors_origins(config: &Config) -> Vec<String> {
     config.cors_origins.iter().filter(|origin| !(is_open && *origin == "*")).cloned().collect()
 }
 
-fn served(model: &Model) -> Result<&'static Service, Error> {
-    model.family.service.as_ref().ok_or_else(|| Error::BadRequest {
-        path: "model".into(),
-        why: format!(
-            "`{}` is of the {} family, which answers no chat requests",
-            model.name, model.family.name
-        ),
+/// How a model is served, if it is one for this action.
+fn served(model: &Model, action: Action) -> Result<&'static Service, Error> {
+    let can = |service: &&Service| match action {
+        Action::Embeddings => service.embeddings.is_some(),
+        Action::Rerank => service.rerank_path.is_some(),
+        _ => !matches!(service.grammar, Grammar::None),
+    };
+    let (name, family) = (&model.name, model.family.name);
+    let cannot = match action {
+        Action::Embeddings => "makes no embeddings",
+        Action::Rerank => "ranks no documents",
+        _ => "answers no chat requests",
+    };
+    model.family.service.as_ref().filter(can).ok_or_else(|| {
+        Error::bad_request("model", format!("`{name}` is of the {family} family, which {cannot}"))
     })
+}
+
+/// A request for embeddings: its body, or what takes several.
+fn embeddings_way<'a>(
+    exchange: &Exchange,
+    service: &Service,
+    body: &'a Envelope,
+) -> Result<(Cow<'a, [u8]>, Way), Error> {
+    let Some(shape) = service.embeddings.as_ref().and_then(|e| e.shape) else {
+        return Ok((body.to_bytes(), Way::Passes { wants_usage: false, quirks: Quirks::None }));
+    };
+    let asked = embeddings::Asked::decode(body, shape)?;
+    exchange.line.borrow_mut().dropped.clone_from(&asked.dropped);
+    Ok((Cow::Borrowed(b""), Way::Embeds(asked.into())))
 }
 
 /// Asks AI Core for the usage of a stream, for the log. Whether the client had asked for it.

@@ -18,7 +18,7 @@ pub struct Brackets {
     open: Option<Kind>,
     /// Calls that are not closed yet, by the upstream's key, in order of appearance. The first is the open one, if any is.
     calls: VecDeque<Call>,
-    /// Keys of calls that are over; what still comes for them is lost in the source.
+    /// Calls that were opened.
     call_count: usize,
     usage: Option<Usage>,
     stop: Option<Stop>,

@@ -74,6 +74,7 @@ fn what_is_absent_has_its_default() {
     );
     assert_eq!(config.subaccounts[0].service_key.api_url, "https://api.ai.example/v2");
     assert_eq!(config.api_version, "2025-04-01-preview");
+    assert!(config.adds_cache_points);
     assert_eq!(config.cors_origins, ["*"]);
     assert_eq!((config.limits, config.port), (Limits::default(), None));
     assert_eq!(address(None, None, false), ("127.0.0.1".to_string(), 5000));
@@ -457,7 +458,7 @@ fn no_client_keys_need_no_auth_and_loopback() {
 fn the_example_is_refused_until_filled_in_and_shows_the_defaults() {
     let example = include_str!("../../config.json.example");
     let refused = problems(example);
-    assert_eq!(refused.lines().count(), 6, "{refused}");
+    assert_eq!(refused.lines().count(), 8, "{refused}");
     assert!(refused.lines().all(|line| line.contains("placeholder")), "{refused}");
     let key = r#"{"clientid": "i", "clientsecret": "s", "url": "https://t", "serviceurls": {"AI_API_URL": "https://a"}}"#;
     let filled = example
@@ -469,4 +470,15 @@ fn the_example_is_refused_until_filled_in_and_shows_the_defaults() {
     assert!(warnings.is_empty(), "{warnings:?}");
     assert_eq!(config.limits, Limits::default());
     assert_eq!(config.api_version, "2025-04-01-preview");
+    assert!(config.adds_cache_points);
+}
+
+#[test]
+fn cache_is_auto_or_off() {
+    assert!(loaded(&config(&[])).config.adds_cache_points);
+    assert!(!loaded(&config(&[("cache", "\"off\"")])).config.adds_cache_points);
+    let refused = problems(&config(&[("cache", "true")]));
+    assert!(refused.starts_with("cache: "), "{refused}");
+    let refused = problems(&config(&[("cache", "\"on\"")]));
+    assert!(refused.contains("auto or off"), "{refused}");
 }

@@ -10,7 +10,8 @@ pub const SERVICE: Service = Service {
     chat_path: "/chat",
     stream_path: "/chat",
     other_path: Some("/v2/chat"),
-    embeddings_path: None,
+    embeddings: None,
+    rerank_path: None,
     grammar: Grammar::Other { dialect: &Cohere, adapt },
     cache_points: None,
 };

@@ -14,7 +14,8 @@ pub const SERVICE: Service = Service {
     chat_path: "/converse",
     stream_path: "/converse-stream",
     other_path: None,
-    embeddings_path: None,
+    embeddings: None,
+    rerank_path: None,
     grammar: Grammar::Other { dialect: &Converse, adapt },
     // The vendor caches texts unasked.
     cache_points: None,

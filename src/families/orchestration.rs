@@ -1,7 +1,8 @@
 //! Models of any vendor by SAP's orchestration service (dossier 6).
 
-use super::{Grammar, Reasoning, Service, of_model, open};
+use super::{Embeddings, Grammar, Reasoning, Service, of_model, open};
 use crate::chat::{Block, Effort, Request, Role, Thinking, Turn};
+use crate::dialect::embeddings;
 use crate::dialect::openai_chat::Orchestration;
 use crate::error::Error;
 
@@ -9,7 +10,12 @@ pub const SERVICE: Service = Service {
     chat_path: "/v2/completion",
     stream_path: "/v2/completion",
     other_path: None,
-    embeddings_path: None,
+    embeddings: Some(Embeddings {
+        path: "/v2/embeddings",
+        other_path: None,
+        shape: Some(&embeddings::ORCHESTRATION),
+    }),
+    rerank_path: None,
     grammar: Grammar::Other { dialect: &Orchestration, adapt },
     cache_points: None,
 };

@@ -14,7 +14,8 @@ pub const SERVICE: Service = Service {
     chat_path: "/chat/completions",
     stream_path: "/chat/completions",
     other_path: None,
-    embeddings_path: None,
+    embeddings: None,
+    rerank_path: None,
     grammar: Grammar::OpenAi { adapt, quirks: Quirks::Perplexity },
     cache_points: None,
 };

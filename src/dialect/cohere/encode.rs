@@ -7,6 +7,7 @@ use crate::chat::{
     Block, Effort, Format, MediaKind, Request, Role, Source, Thinking, Tool, ToolChoice,
 };
 use crate::dialect::Target;
+use crate::dialect::to_json;
 use crate::error::Error;
 
 pub fn body(request: &Request, target: &Target<'_>) -> Result<Vec<u8>, Error> {
@@ -27,7 +28,7 @@ pub fn body(request: &Request, target: &Target<'_>) -> Result<Vec<u8>, Error> {
         presence_penalty: request.presence_penalty,
         thinking: request.thinking.map(thinking),
     };
-    serde_json::to_vec(&body).map_err(|_| Error::Internal)
+    to_json(&body, request)
 }
 
 #[derive(Serialize)]

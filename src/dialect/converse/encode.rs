@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::chat::{Block, MediaKind, Request, Role, Source, Tool, ToolChoice, Turn};
+use crate::dialect::to_json;
 use crate::error::Error;
 
 pub fn body(request: &Request) -> Result<Vec<u8>, Error> {
@@ -23,7 +24,7 @@ pub fn body(request: &Request) -> Result<Vec<u8>, Error> {
         },
         tool_config: tool_config(request)?,
     };
-    serde_json::to_vec(&body).map_err(|_| Error::Internal)
+    to_json(&body, request)
 }
 
 #[derive(Serialize)]

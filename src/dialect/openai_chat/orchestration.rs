@@ -15,7 +15,9 @@ use super::upstream::decode::{self, Completion, failure};
 use super::upstream::encode::{self, Content, Extras, Message, Params, Part, ResponseFormat, Tool};
 use crate::chat::fit::{Fit, FormatFit, plain};
 use crate::chat::{Brackets, Effort, Request, Seal, Thinking};
+use crate::dialect::to_json;
 use crate::dialect::{StreamDecoder, Target, UpstreamDialect};
+use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::upstream_error;
 
@@ -65,7 +67,19 @@ impl UpstreamDialect for Orchestration {
             messages_history: messages,
             placeholder_values: values,
         };
-        serde_json::to_vec(&body).map_err(|_| Error::Internal)
+        to_json(&body, request)
+    }
+
+    /// Some models behind orchestration do not stream (dossier 9.26).
+    fn unstreamed(&self, body: &[u8], refusal: &Error) -> Option<Vec<u8>> {
+        if !refusal.to_string().contains("Streaming is not supported") {
+            return None;
+        }
+        let mut body = Envelope::parse(body.to_vec()).ok()?;
+        let has_changed = body.edit_in("config", |config| {
+            config.remove("stream");
+        });
+        has_changed.then(|| body.into_bytes())
     }
 
     fn decode(&self, body: &[u8], out: &mut Brackets) {
