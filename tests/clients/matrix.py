@@ -1,36 +1,80 @@
-"""Prints what passed as a table, from the lines that both suites wrote. Fails where a test did, or where a feature was
-tried with only one of the two SDKs (but for those of one language)."""
+"""Prints what passed as Markdown tables, from the lines that the suites wrote. Fails where a test did, and where a client
+left a model or a feature out that it tried with others."""
 
 import json
 import sys
 
-COLUMNS = [(sdk, model) for sdk in ["python", "node"] for model in ["gpt-4o", "gpt-5", "any"]]
-PYTHON_ONLY = {"async client", "32 at once, async"}
+EMPTY, PASSED, REFUSED, FAILED = "–", "ok", "400", "FAILED"
+TITLES = {
+    "families": "Every family, with each client that can say it",
+    "embeddings": "Embeddings and rerankers",
+    "openai": "The proxy as a whole, and OpenAI's own",
+}
+SDKS = ["openai for Python", "openai for Node", "LangChain", "Vercel AI SDK"]
+# These must have the same features.
+TWINS = SDKS[:2]
+PYTHON_ONLY = {"async client", "32 at once, async", "rerank"}
 
 
-def main(path, *versions):
+def main(path, families_path, *versions):
     with open(path) as lines:
-        rows = [json.loads(line) for line in lines]
-    table = {}
+        rows = sorted(map(json.loads, lines), key=lambda row: SDKS.index(row["sdk"]))
+    with open(families_path) as table:
+        families = json.load(table)
+    lacks = {m: row.get("lacks", {}) for kind in ["chat", "embeddings"] for m, row in families[kind].items()}
+    print(f"{', '.join(versions)}.", f"`{REFUSED}`: the vendor has no such thing, and the proxy says so.", sep="\n")
+    for name, title in TITLES.items():
+        print(f"\n### {title}\n")
+        print_table([row for row in rows if row["table"] == name], by_model=name != "openai")
+    holes = holes_in(rows, lacks)
+    failed = [row for row in rows if not row["passed"]]
+    print()
+    for row in failed:
+        print(f"FAILED: {row['sdk']}: {row['feature']} ({row['model']})")
+    for hole in holes:
+        print(f"not tried: {hole}")
+    print(f"{len(rows)} outcomes, {len(failed)} failed")
+    return 1 if failed or holes or not rows else 0
+
+
+def print_table(rows, by_model):
+    """Models down and features across; or features down and clients across."""
+    down, across = ("model", "feature") if by_model else ("feature", "sdk")
+    plain = [row for row in rows if row["feature"] != "refused"]
+    lines = list(dict.fromkeys(row[down] for row in plain))
+    columns = list(dict.fromkeys(row[across] for row in plain))
+    print(f"| {down} | {' | '.join(columns)} |")
+    print("|---" * (len(columns) + 1) + "|")
+    for line in lines:
+        cells = [cell([r for r in rows if r[down] == line], across, column, plain) for column in columns]
+        print(f"| {line} | {' | '.join(cells)} |")
+
+
+def cell(of_line, across, column, plain):
+    outcomes = [row["passed"] for row in of_line if row[across] == column]
+    if outcomes:
+        return PASSED if all(outcomes) else FAILED
+    needs = {row["needs"] for row in plain if row[across] == column}
+    refusals = [r["passed"] for r in of_line if r["feature"] == "refused" and r["needs"] in needs]
+    if refusals:
+        return REFUSED if all(refusals) else FAILED
+    return EMPTY
+
+
+def holes_in(rows, lacks):
+    tried = {}
     for row in rows:
-        cells = table.setdefault(row["feature"], {})
-        key = (row["sdk"], row["model"])
-        cells[key] = cells.get(key, True) and row["passed"]
-    width = max(map(len, table), default=0)
-    print(f"{'':{width}}  {'  '.join(versions)}")
-    print("  ".join([f"{'':{width}}"] + [f"{sdk:6} {model:6}" for sdk, model in COLUMNS]))
-    holes = []
-    for feature, cells in table.items():
-        marks = {None: "–", True: "ok", False: "FAILED"}
-        print("  ".join([f"{feature:{width}}"] + [f"{marks[cells.get(c)]:13}" for c in COLUMNS]).rstrip())
-        models = {sdk: {m for s, m in cells if s == sdk} for sdk in ["python", "node"]}
-        if feature not in PYTHON_ONLY and models["python"] != models["node"]:
-            holes.append(feature)
-    failed = sum(not passed for cells in table.values() for passed in cells.values())
-    for feature in holes:
-        print(f"not tried with both SDKs: {feature}")
-    print(f"{len(table)} features, {sum(map(len, table.values()))} cells, {failed} failed")
-    return 1 if failed or holes or not table else 0
+        if row["feature"] != "refused":
+            models = tried.setdefault((row["table"], row["sdk"], row["feature"], row["needs"]), set())
+            models.add(row["model"])
+    for (table, sdk, feature, needs), models in tried.items():
+        if table != "openai" and feature != "rerank":
+            for model in {m for (t, *_), of in tried.items() if t == table for m in of} - models:
+                if needs not in lacks[model]:
+                    yield f"{sdk}: {feature} ({model})"
+        twin = {TWINS[0]: TWINS[1], TWINS[1]: TWINS[0]}.get(sdk)
+        if twin and feature not in PYTHON_ONLY and tried.get((table, twin, feature, needs)) != models:
+            yield f"{twin}: {feature}"
 
 
 sys.exit(main(*sys.argv[1:]))

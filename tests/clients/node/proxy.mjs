@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline';
 import test, { after } from 'node:test';
 
 export const KEY = 'sk-demo';
-export const MODELS = ['gpt-4o', 'gpt-5'];
+export const FAMILIES = JSON.parse(readFileSync(process.env.FAMILIES_FILE, 'utf8'));
 
 // Whatever this machine's environment says, the clients talk to the proxy on loopback.
 for (const name of Object.keys(process.env)) {
@@ -62,20 +62,43 @@ export class Proxy {
   }
 }
 
-/** A row of the matrix: a test for each model, or one where the model does not matter. */
-export function feature(name, models, run) {
-  for (const model of models ?? ['any']) {
-    test(model === 'any' ? name : `${name} (${model})`, { timeout: 60_000 }, async () => {
-      let passed = false;
-      try {
-        await run(model);
-        passed = true;
-      } finally {
-        const row = { sdk: 'node', feature: name, model, passed };
-        if (process.env.MATRIX_FILE) {
-          appendFileSync(process.env.MATRIX_FILE, JSON.stringify(row) + '\n');
-        }
-      }
-    });
+/**
+ * What declares the features of a suite: a test for each model of `rows`, but for those that lack what the feature needs;
+ * or for other `models`, or null for one test where the model does not matter.
+ */
+export function suite(table, sdk, rows) {
+  function feature(name, ...rest) {
+    const run = rest.pop();
+    const { needs = null, models = Object.keys(rows) } = rest[0] ?? {};
+    for (const model of models ?? ['any']) {
+      if (rows[model]?.lacks?.[needs]) continue;
+      const title = model === 'any' ? name : `${name} (${model})`;
+      declare(title, { table, sdk, feature: name, needs, model }, () => run(model));
+    }
   }
+
+  /** A test for each thing that a model lacks. */
+  feature.refused = (run) => {
+    for (const [model, { lacks = {} }] of Object.entries(rows)) {
+      for (const [needs, field] of Object.entries(lacks)) {
+        const row = { table, sdk, feature: 'refused', needs, model };
+        declare(`refused: ${needs} (${model})`, row, () => run(model, needs, field));
+      }
+    }
+  };
+  return feature;
+}
+
+/** A test whose outcome is noted for the matrix. */
+function declare(title, row, run) {
+  test(title, { timeout: 60_000 }, async () => {
+    let passed = false;
+    try {
+      await run();
+      passed = true;
+    } finally {
+      const line = JSON.stringify({ ...row, passed }) + '\n';
+      if (process.env.MATRIX_FILE) appendFileSync(process.env.MATRIX_FILE, line);
+    }
+  });
 }

@@ -7,11 +7,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from asks import KEY
 from openai import OpenAI
 
 BINARY = os.environ["PROXY_BINARY"]
-MODELS = ["gpt-4o", "gpt-5"]
-KEY = "sk-demo"
+FAMILIES = json.loads((Path(__file__).parent.parent / "families.json").read_text())
+CHAT = FAMILIES["chat"]
 
 # Whatever this machine's environment says, the clients talk to the proxy on loopback.
 for name in list(os.environ):
@@ -70,13 +71,20 @@ def impatient(client):
     return client.with_options(max_retries=0)
 
 
-@pytest.fixture(params=MODELS)
-def model(request):
-    return request.param
-
-
 def pytest_configure(config):
-    config.addinivalue_line("markers", "feature(name): the row of the matrix")
+    config.addinivalue_line(
+        "markers", "feature(name, needs, table): a cell of the matrix, and what a vendor must have for it"
+    )
+
+
+def pytest_generate_tests(metafunc):
+    """A test of a model runs with its module's models, but for those that lack what it needs."""
+    marks = [mark.args for mark in metafunc.definition.iter_markers("parametrize")]
+    if "model" in metafunc.fixturenames and not any("model" in args[0] for args in marks):
+        needs = metafunc.definition.get_closest_marker("feature").kwargs.get("needs")
+        lacks = {model: row.get("lacks", {}) for model, row in CHAT.items()}
+        models = [m for m in metafunc.module.MODELS if needs not in lacks.get(m, {})]
+        metafunc.parametrize("model", models)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -85,9 +93,12 @@ def pytest_runtest_makereport(item, call):
     path = os.environ.get("MATRIX_FILE")
     if path and (report.when == "call" or report.failed):
         params = item.callspec.params if hasattr(item, "callspec") else {}
+        mark = item.get_closest_marker("feature")
         row = {
-            "sdk": "python",
-            "feature": item.get_closest_marker("feature").args[0],
+            "table": mark.kwargs.get("table", item.module.TABLE),
+            "sdk": item.module.SDK,
+            "feature": mark.args[0],
+            "needs": mark.kwargs.get("needs") or params.get("ability"),
             "model": params.get("model", "any"),
             "passed": report.passed,
         }
