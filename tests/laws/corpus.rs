@@ -26,21 +26,22 @@ pub struct Upstream {
     pub family: &'static str,
     pub dialect: &'static dyn UpstreamDialect,
     adapt: fn(&mut Request, &str) -> Result<(), Error>,
+    cache_points: Option<fn(&mut Request)>,
     /// Those that the demo serves.
     pub models: Vec<String>,
 }
 
 pub static UPSTREAMS: LazyLock<Vec<Upstream>> = LazyLock::new(|| {
     let converted = families::TABLE.iter().filter_map(|family| {
-        let Grammar::Other { dialect, adapt } = family.service.as_ref()?.grammar else {
-            return None;
-        };
+        let service = family.service.as_ref()?;
+        let Grammar::Other { dialect, adapt } = service.grammar else { return None };
+        let cache_points = service.cache_points;
         let models = RECORDED.1.iter().filter(|m| families::of_model(m).name == family.name);
         let mut models: Vec<String> = models.cloned().collect();
         if models.is_empty() {
             models.push(family.name.to_owned());
         }
-        Some(Upstream { family: family.name, dialect, adapt, models })
+        Some(Upstream { family: family.name, dialect, adapt, cache_points, models })
     });
     converted.collect()
 });
@@ -55,6 +56,7 @@ impl Upstream {
     ) -> Result<(Vec<u8>, Undo), Error> {
         let model = families::deployed_name(model);
         let undo = self.dialect.fit().apply(request);
+        self.cache_points.iter().for_each(|add| add(request));
         (self.adapt)(request, model)?;
         Ok((self.dialect.encode(request, &Target { model, is_stream })?, undo))
     }
