@@ -214,11 +214,11 @@ fn assistant(blocks: &[Block]) -> Message<'_> {
 }
 
 fn texts(blocks: &[Block]) -> Vec<&str> {
-    let text = |block| match block {
+    let texts = blocks.iter().filter_map(|block| match block {
         Block::Text { text, .. } => Some(text.as_str()),
         _ => None,
-    };
-    blocks.iter().filter_map(text).collect()
+    });
+    texts.collect()
 }
 
 /// Texts and images.
