@@ -83,7 +83,7 @@ fn whatever_comes_is_in_brackets() {
     });
     // Not every vendor's models reason.
     for (family, counts) in reached.into_inner() {
-        assert!(counts[..5].iter().all(|n| *n > 20), "{family}: too little of it {counts:?}");
+        assert!(counts[..5].iter().all(|n| *n > 10), "{family}: too little of it {counts:?}");
     }
 }
 
