@@ -295,7 +295,7 @@ fn marks(value: &Value, path: &str, found: &mut Vec<(String, String)>) {
 #[test]
 fn what_was_said_arrives_or_is_named() {
     let reached = RefCell::new(BTreeMap::<&str, [usize; 3]>::new());
-    check(1500, &(request(), any::<Index>()), |(body, at)| {
+    check(800, &(request(), any::<Index>()), |(body, at)| {
         let mut all = vec![];
         marks(&body, "", &mut all);
         let asked = decode(&body).map_err(|e| TestCaseError::fail(format!("{e}: {body}")))?;
@@ -344,7 +344,7 @@ fn what_was_said_arrives_or_is_named() {
         Ok(())
     });
     for (family, counts) in reached.into_inner() {
-        assert!(counts[0] > 300 && counts[2] > 2000, "{family}: too little of it {counts:?}");
+        assert!(counts[0] > 150 && counts[2] > 1000, "{family}: too little of it {counts:?}");
     }
 }
 
@@ -377,7 +377,7 @@ fn is_in(body: &Value, path: &str) -> bool {
 fn what_is_written_is_taken() {
     let proxy = Proxy::start();
     let reached = RefCell::new(BTreeMap::<&str, [usize; 2]>::new());
-    check(500, &(request(), any::<Index>(), any::<bool>()), |(mut body, at, is_stream)| {
+    check(250, &(request(), any::<Index>(), any::<bool>()), |(mut body, at, is_stream)| {
         tame(&mut body);
         body["stream"] = json!(is_stream);
         for upstream in UPSTREAMS.iter() {
@@ -404,7 +404,7 @@ fn what_is_written_is_taken() {
     let refused = proxy.inferences().iter().filter(|seen| seen.status == 400).count();
     assert_eq!(refused, 0, "healed, where it should not have been ill");
     for (family, counts) in reached.into_inner() {
-        assert!(counts[1] > 100, "{family}: too little of it {counts:?}");
+        assert!(counts[1] > 50, "{family}: too little of it {counts:?}");
     }
 }
 
@@ -428,7 +428,7 @@ fn tame(value: &mut Value) {
 #[test]
 fn what_is_written_for_openai_is_read_as_it_was() {
     let fit = openai_chat::Orchestration.fit();
-    check(1500, &request(), |body| {
+    check(800, &request(), |body| {
         let mut read = decode(&body).unwrap().request;
         fit.apply(&mut read);
         let extras = Extras { caches: true, reasoning: false };
@@ -549,7 +549,7 @@ fn no_request_is_an_error_of_ours() {
     let reached = RefCell::new([0; 3]);
     let change = (any::<Index>(), prop::option::weighted(0.8, odd_value()));
     let inputs = (request(), vec(change, 1..4), any::<Index>());
-    check(3000, &inputs, |(mut body, changes, at)| {
+    check(1500, &inputs, |(mut body, changes, at)| {
         changes.into_iter().for_each(|(at, with)| replace(&mut body, at, with));
         let asked = match decode(&body) {
             Ok(asked) => asked,
