@@ -82,9 +82,9 @@ def pytest_generate_tests(metafunc):
     marks = [mark.args for mark in metafunc.definition.iter_markers("parametrize")]
     if "model" in metafunc.fixturenames and not any("model" in args[0] for args in marks):
         needs = metafunc.definition.get_closest_marker("feature").kwargs.get("needs")
-        lacks = {model: row.get("lacks", {}) for model, row in CHAT.items()}
-        models = [m for m in metafunc.module.MODELS if needs not in lacks.get(m, {})]
-        metafunc.parametrize("model", models)
+        rows = {**CHAT, **FAMILIES["embeddings"]}
+        models = metafunc.module.MODELS
+        metafunc.parametrize("model", [m for m in models if needs not in rows[m].get("lacks", {})])
 
 
 @pytest.hookimpl(wrapper=True)
