@@ -248,6 +248,16 @@ impl Block {
         Block::Text { text: text.into(), cache: None }
     }
 
+    fn bytes(&self) -> usize {
+        100 + match self {
+            Block::Text { text, .. } | Block::Reasoning { text, .. } => text.len(),
+            Block::ToolCall { arguments, .. } => arguments.len(),
+            Block::ToolResult { content, .. } => content.iter().map(Block::bytes).sum(),
+            Block::Media { source: Source::Base64 { data, .. }, .. } => data.len(),
+            Block::Media { source: Source::Url(url), .. } => url.len(),
+        }
+    }
+
     /// The mark for a cache on this block, where it may have one.
     pub fn cache(&mut self) -> Option<&mut Option<CachePoint>> {
         match self {
@@ -280,6 +290,16 @@ impl Request {
             }
         }
         Ok(())
+    }
+
+    /// About how many bytes it holds.
+    pub fn bytes(&self) -> usize {
+        let turns = self.turns.iter().flat_map(|t| &t.blocks).chain(&self.system).map(Block::bytes);
+        let tools = self.tools.iter().map(|t| {
+            200 + t.description.as_ref().map_or(0, String::len)
+                + t.schema.as_ref().map_or(0, String::len)
+        });
+        turns.sum::<usize>() + tools.sum::<usize>()
     }
 
     /// Notes that this will not be seen upstream.

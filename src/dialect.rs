@@ -11,6 +11,8 @@ pub mod rerank;
 
 use std::fmt::Debug;
 
+use serde::Serialize;
+
 use crate::chat::fit::Fit;
 use crate::chat::{Brackets, Event, Request, Usage};
 use crate::error::Error;
@@ -61,6 +63,14 @@ pub struct Target<'a> {
     /// The deployed model's name.
     pub model: &'a str,
     pub is_stream: bool,
+}
+
+/// The JSON of `body`, which says what `request` does: room for it is made once.
+pub(crate) fn to_json(body: &impl Serialize, request: &Request) -> Result<Vec<u8>, Error> {
+    // Line ends and quotes, which most texts have, take two bytes.
+    let mut out = Vec::with_capacity(1024 + request.bytes() / 8 * 9);
+    serde_json::to_writer(&mut out, body).map_err(|_| Error::Internal)?;
+    Ok(out)
 }
 
 /// Reads a stream of AI Core's, frame by frame.

@@ -76,7 +76,9 @@ impl Cure {
     fn is_harmless(&self) -> bool {
         match self {
             Cure::Remove(path) => match path.last() {
-                Some(Step::Key(key)) => !KEPT.contains(&key.as_str()),
+                Some(Step::Key(key)) => {
+                    ![key.as_str(), &camel(key)].iter().any(|k| KEPT.contains(k))
+                }
                 Some(Step::Items) | None => false,
             },
             Cure::Rename(..) | Cure::RemoveTools(_) => true,
@@ -258,13 +260,18 @@ fn spelling(key: &str, has: impl Fn(&str) -> bool) -> Option<String> {
     if has(key) {
         return Some(key.to_owned());
     }
+    Some(camel(key)).filter(|camel| has(camel))
+}
+
+/// `function_declarations` → `functionDeclarations`.
+fn camel(key: &str) -> String {
     let mut parts = key.split('_');
     let mut camel = parts.next().unwrap_or("").to_owned();
     for part in parts {
         camel.extend(part.chars().take(1).flat_map(char::to_uppercase));
         camel.extend(part.chars().skip(1));
     }
-    has(&camel).then_some(camel)
+    camel
 }
 
 fn remove_tools(envelope: &mut Envelope, types: &[String]) -> Option<bool> {

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sap_ai_core_llm_proxy::demo::{Fault, Options, Place};
+use sap_ai_core_llm_proxy::families::{self, Grammar};
 use serde_json::{Value, json};
 use support::{Client, KEY, Proxy, eventually, hi, quick, stream};
 
@@ -261,6 +262,59 @@ fn the_first_frame_does_not_wait_for_the_second() {
         client.hang_up();
         eventually("the hang-up is passed on", || proxy.demo.hung_up() == n - 1);
     }
+}
+
+/// Of a reply that is converted each frame has been said before the upstream's next exists, and who leaves ends it.
+#[test]
+fn what_is_converted_does_not_wait_either() {
+    let proxy = Proxy::start();
+    let mut hung_up = 0;
+    let models = one_of_each_converted(&proxy);
+    for model in &models {
+        // Some vendors begin with up to five frames that say nothing.
+        for n in 6..10 {
+            let silence = Some((n, 60_000));
+            proxy.demo.push(Fault { frames: Some(200), silence, ..Fault::default() });
+            let mut client = proxy.client();
+            client.begin_chat(&stream(model));
+            assert_eq!(client.head().status, 200, "{model}");
+            let mut deltas = 0;
+            while deltas < n - 5 {
+                let chunk = String::from_utf8(client.chunk().unwrap()).unwrap();
+                deltas += chunk.matches("\"content\":\"").count();
+            }
+            client.hang_up();
+            hung_up += 1;
+            let noticed = eventually(model, || proxy.demo.hung_up() == hung_up);
+            assert!(noticed < Duration::from_secs(1), "{model}: {noticed:?}");
+        }
+        proxy.demo.push(Fault { delay_ms: 60_000, ..Fault::default() });
+        let seen = proxy.inferences().len();
+        let mut client = proxy.client();
+        client.begin_chat(&hi(model));
+        eventually("the request arrives", || proxy.inferences().len() == seen + 1);
+        client.hang_up();
+        hung_up += 1;
+        eventually(model, || proxy.demo.hung_up() == hung_up);
+    }
+    assert!(models.iter().any(|model| model.contains("claude")), "{models:?}");
+}
+
+/// Of each family that is converted, a model of the demo's that chats.
+fn one_of_each_converted(proxy: &Proxy) -> Vec<String> {
+    let config = proxy.demo.config_json();
+    let names = config["deployment_models"].as_object().unwrap().keys();
+    let mut models: Vec<String> = vec![];
+    for name in names {
+        let family = families::of_model(name);
+        let is_new = models.iter().all(|m| families::of_model(m).name != family.name);
+        let grammar = family.service.as_ref().map(|service| service.grammar);
+        let is_converted = matches!(grammar, Some(Grammar::Other { .. }));
+        if is_new && is_converted && proxy.chat(&hi(name)).status == 200 {
+            models.push(name.clone());
+        }
+    }
+    models
 }
 
 #[test]

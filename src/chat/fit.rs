@@ -391,7 +391,7 @@ fn paired(mut turns: Vec<Turn>, fit: &Fit) -> Vec<Turn> {
     for i in 0..turns.len() {
         let mut turn = std::mem::replace(&mut turns[i], Turn { role: Role::User, blocks: vec![] });
         if turn.role == Role::User {
-            turn.blocks.iter_mut().for_each(to_text_if_result);
+            turn.blocks = turn.blocks.into_iter().flat_map(to_text_if_result).collect();
             push(&mut paired, turn);
             continue;
         }
@@ -460,15 +460,18 @@ fn take_result(later: &mut [Turn], wanted: &str) -> Option<Block> {
     None
 }
 
-/// A result whose call is not in the conversation.
-fn to_text_if_result(block: &mut Block) {
-    let Block::ToolResult { content, .. } = block else { return };
-    let texts = content.iter().filter_map(|b| match b {
+/// A result whose call is not in the conversation: its text, and what else is in it.
+fn to_text_if_result(block: Block) -> Vec<Block> {
+    let Block::ToolResult { content, .. } = block else { return vec![block] };
+    let (mut blocks, others): (Vec<_>, Vec<_>) =
+        content.into_iter().partition(|b| matches!(b, Block::Media { .. }));
+    let texts = others.iter().filter_map(|b| match b {
         Block::Text { text, .. } => Some(text.as_str()),
         _ => None,
     });
     let texts = texts.collect::<Vec<_>>().join("\n");
-    *block = Block::text(format!("Result of an earlier tool call: {texts}"));
+    blocks.insert(0, Block::text(format!("Result of an earlier tool call: {texts}")));
+    blocks
 }
 
 /// An id of the right letters and length, the same for the same `id` and `count`.

@@ -13,6 +13,7 @@ use super::Model;
 use crate::chat::{
     Block, Effort, Format, Request, Role, Seal, Source, Thinking, Tool, ToolChoice, Turn,
 };
+use crate::dialect::to_json;
 use crate::error::Error;
 
 /// The vendor's word for: this call was not made by a model that signs.
@@ -27,7 +28,7 @@ pub fn encode(request: &Request, model: Model) -> Result<Vec<u8>, Error> {
         tool_config: request.tool_choice.as_ref().and_then(tool_config),
         generation_config: generation_config(request, model)?,
     };
-    serde_json::to_vec(&body).map_err(|_| Error::Internal)
+    to_json(&body, request)
 }
 
 #[derive(Serialize)]

@@ -15,6 +15,7 @@ use super::upstream::decode::{self, Completion, failure};
 use super::upstream::encode::{self, Content, Extras, Message, Params, Part, ResponseFormat, Tool};
 use crate::chat::fit::{Fit, FormatFit, plain};
 use crate::chat::{Brackets, Effort, Request, Seal, Thinking};
+use crate::dialect::to_json;
 use crate::dialect::{StreamDecoder, Target, UpstreamDialect};
 use crate::envelope::Envelope;
 use crate::error::Error;
@@ -66,7 +67,7 @@ impl UpstreamDialect for Orchestration {
             messages_history: messages,
             placeholder_values: values,
         };
-        serde_json::to_vec(&body).map_err(|_| Error::Internal)
+        to_json(&body, request)
     }
 
     /// Some models behind orchestration do not stream (dossier 9.26).

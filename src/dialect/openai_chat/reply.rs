@@ -27,7 +27,7 @@ pub fn encode_reply(reply: &Reply, head: &ReplyHead) -> Vec<u8> {
         }
     }
     // Null beside calls only: many clients concatenate it.
-    let content = text.or(calls.is_empty().then(String::new));
+    let content = text.filter(|t| !t.is_empty()).or(calls.is_empty().then(String::new));
     let body = Whole {
         id: &head.id,
         object: "chat.completion",
@@ -58,6 +58,7 @@ pub struct ReplyStream {
     wants_usage: bool,
     usage: Option<Usage>,
     has_role: bool,
+    has_text: bool,
     open: Option<Opened>,
     calls: u64,
 }
@@ -77,8 +78,8 @@ impl ReplyStream {
             head.created,
             quoted(&head.model),
         );
-        let (usage, open) = (None, None);
-        ReplyStream { start, wants_usage, usage, has_role: false, open, calls: 0 }
+        let (usage, open, has_role, has_text) = (None, None, false, false);
+        ReplyStream { start, wants_usage, usage, has_role, has_text, open, calls: 0 }
     }
 
     /// A chunk with what `delta` writes between the braces of its delta.
@@ -139,6 +140,7 @@ impl ReplyStream {
     fn delta(&mut self, text: &str, out: &mut Vec<u8>) {
         let index = self.calls.saturating_sub(1);
         let open = self.open;
+        self.has_text |= open == Some(Opened::Text);
         self.chunk(out, None, |out| match open {
             Some(Opened::ToolCall) => {
                 let start = format!(r#""tool_calls":[{{"index":{index},"function":{{"arguments":"#);
@@ -169,7 +171,8 @@ impl ReplyStream {
     }
 
     fn stop(&mut self, stop: Stop, out: &mut Vec<u8>) {
-        let is_empty = !self.has_role;
+        // A message has a content, if an empty one, or calls: SDKs put together what was sent.
+        let is_empty = !self.has_text && self.calls == 0;
         self.chunk(out, Some(finish_reason(stop)), |out| {
             if is_empty {
                 out.extend_from_slice(br#""content":"""#);
@@ -220,7 +223,7 @@ fn usage(usage: Usage) -> WireUsage {
     WireUsage {
         prompt_tokens: usage.input,
         completion_tokens: usage.output,
-        total_tokens: usage.input + usage.output,
+        total_tokens: usage.input.saturating_add(usage.output),
         prompt_tokens_details: PromptDetails { cached_tokens: usage.cached },
         completion_tokens_details: CompletionDetails { reasoning_tokens: usage.reasoning },
     }

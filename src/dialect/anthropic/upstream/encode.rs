@@ -9,6 +9,7 @@ use crate::chat::{
     Block, CachePoint, Effort, MediaKind, Request, Role, Seal, Source, Thinking, Tool, ToolChoice,
     Turn,
 };
+use crate::dialect::to_json;
 use crate::error::Error;
 use crate::media;
 
@@ -30,7 +31,7 @@ pub fn body(request: &Request) -> Result<Vec<u8>, Error> {
         thinking,
         output_config,
     };
-    serde_json::to_vec(&body).map_err(|_| Error::Internal)
+    to_json(&body, request)
 }
 
 #[derive(Serialize)]

@@ -1,0 +1,44 @@
+//! Any bytes as a client's request: what can be read of it is JSON for every family, or refused.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use sap_ai_core_llm_proxy::dialect::{Target, openai_chat};
+use sap_ai_core_llm_proxy::envelope::Envelope;
+use sap_ai_core_llm_proxy::families::{Grammar, TABLE};
+use serde_json::{Map, Value};
+
+/// Models whose rules differ.
+const MODELS: &[&str] = &[
+    "anthropic--claude-3-haiku",
+    "anthropic--claude-4.5-sonnet",
+    "anthropic--claude-4.8-opus",
+    "gemini-2.5-pro",
+    "gemini-3-flash",
+    "amazon--nova-pro",
+    "cohere--command-a-reasoning",
+    "gpt-4o",
+    "gpt-5.5",
+    "mistralai--mistral-large-instruct",
+];
+
+fuzz_target!(|data: &[u8]| {
+    let Some((which, bytes)) = data.split_first() else { return };
+    let model = MODELS[usize::from(*which) % MODELS.len()];
+    let Ok(envelope) = Envelope::parse(bytes.to_vec()) else { return };
+    let asked = match openai_chat::decode(&envelope) {
+        Ok(asked) => asked,
+        Err(error) => return assert_eq!(error.status(), 400, "{error}"),
+    };
+    for service in TABLE.iter().filter_map(|family| family.service.as_ref()) {
+        let Grammar::Other { dialect, adapt } = service.grammar else { continue };
+        let mut request = asked.request.clone();
+        dialect.fit().apply(&mut request);
+        service.cache_points.iter().for_each(|add| add(&mut request));
+        let target = Target { model, is_stream: asked.is_stream };
+        match adapt(&mut request, model).and_then(|()| dialect.encode(&request, &target)) {
+            Ok(body) => drop(serde_json::from_slice::<Map<String, Value>>(&body).unwrap()),
+            Err(error) => assert_eq!(error.status(), 400, "{error}"),
+        }
+    }
+});

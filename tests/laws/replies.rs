@@ -1,0 +1,423 @@
+//! Laws 1 to 3 for every decoder of replies: cut anywhere, brackets, parity.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use sap_ai_core_llm_proxy::chat::fit::Undo;
+use sap_ai_core_llm_proxy::chat::{
+    Block, Brackets, Event, Format, Open, Request, Role, Seal, Stop, ToolChoice, Turn, Usage, fold,
+};
+use sap_ai_core_llm_proxy::convert::Conversion;
+use sap_ai_core_llm_proxy::dialect::openai_chat::{ReplyStream, encode_reply};
+use sap_ai_core_llm_proxy::dialect::{ReplyHead, StreamEncoder, Target};
+use sap_ai_core_llm_proxy::error::Error;
+use sap_ai_core_llm_proxy::vault::{Bounds, Vault};
+use serde_json::{Map, Value, json};
+
+use crate::corpus::{REPLIES, UPSTREAMS, Upstream, reply};
+use crate::support::pass;
+use crate::{check, cut, events};
+
+#[test]
+fn cut_anywhere_every_decoder_says_the_same() {
+    for known in REPLIES.iter().filter(|r| r.is_stream) {
+        for upstream in UPSTREAMS.iter() {
+            let whole = upstream.streamed([&*known.bytes]);
+            let what = format!("{} {}", upstream.family, known.from);
+            assert_eq!(upstream.streamed(known.bytes.chunks(1)), whole, "{what}");
+            let step = 1 + known.bytes.len() / 60;
+            for at in (0..known.bytes.len()).step_by(step) {
+                let (head, tail) = known.bytes.split_at(at);
+                assert_eq!(upstream.streamed([head, tail]), whole, "{what} cut at {at}");
+            }
+        }
+    }
+    check(400, &(reply(true), vec(any::<Index>(), 0..12)), |(bytes, cuts)| {
+        for upstream in UPSTREAMS.iter() {
+            let whole = upstream.streamed([&*bytes]);
+            prop_assert_eq!(upstream.streamed(cut(&bytes, &cuts)), whole, "{}", upstream.family);
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn whatever_comes_is_in_brackets() {
+    let reached = RefCell::new(BTreeMap::<&str, [usize; 6]>::new());
+    let note = |family: &'static str, events: &[Event]| {
+        let has = |wanted: fn(&Event) -> bool| usize::from(events.iter().any(wanted));
+        let new = [
+            has(|e| matches!(e, Event::Stop(_))),
+            has(|e| matches!(e, Event::Failed(_))),
+            has(|e| matches!(e, Event::Open(Open::Text))),
+            has(|e| matches!(e, Event::Open(Open::ToolCall { .. }))),
+            has(|e| matches!(e, Event::Usage(_))),
+            has(|e| matches!(e, Event::Open(Open::Reasoning))),
+        ];
+        let mut reached = reached.borrow_mut();
+        let counts = reached.entry(family).or_default();
+        counts.iter_mut().zip(new).for_each(|(count, n)| *count += n);
+    };
+    check(1200, &(reply(true), reply(false)), |(stream, whole)| {
+        for upstream in UPSTREAMS.iter() {
+            for events in [
+                upstream.streamed([&*stream]),
+                upstream.whole(&whole),
+                // Each where the other is expected.
+                upstream.streamed([&*whole]),
+                upstream.whole(&stream),
+            ] {
+                in_brackets(&events)?;
+                for mut undo in undos(upstream) {
+                    in_brackets(&undone(&mut undo, &events))?;
+                }
+                note(upstream.family, &events);
+            }
+        }
+        Ok(())
+    });
+    // Not every vendor's models reason.
+    for (family, counts) in reached.into_inner() {
+        assert!(counts[..5].iter().all(|n| *n > 20), "{family}: too little of it {counts:?}");
+    }
+}
+
+/// What has to be undone where nothing was done, and where an answer in JSON was wanted.
+fn undos(upstream: &Upstream) -> Vec<Undo> {
+    let fit = upstream.dialect.fit();
+    let wanted = |schema: &str| Format::Schema {
+        name: "n".into(),
+        description: None,
+        schema: schema.into(),
+        is_strict: None,
+    };
+    let formats =
+        [Format::Text, Format::Json, wanted(r#"{"type":"object"}"#), wanted(r#"{"type":"array"}"#)];
+    formats.into_iter().map(|format| fit.apply(&mut Request { format, ..hi() })).collect()
+}
+
+fn hi() -> Request {
+    let turns = vec![Turn { role: Role::User, blocks: vec![Block::text("hi")] }];
+    Request { turns, ..Request::default() }
+}
+
+fn undone(undo: &mut Undo, events: &[Event]) -> Vec<Event> {
+    let mut told = vec![];
+    events.iter().for_each(|event| undo.event(event.clone(), &mut told));
+    told
+}
+
+/// `Start · (Open · Delta* · Close)* · Usage? · (Stop | Failed)`.
+fn in_brackets(events: &[Event]) -> Result<(), TestCaseError> {
+    prop_assert!(matches!(events.first(), Some(Event::Start { .. })), "{events:?}");
+    let Some((last, between)) = events[1..].split_last() else {
+        return Err(TestCaseError::fail(format!("{events:?}")));
+    };
+    prop_assert!(matches!(last, Event::Stop(_) | Event::Failed(_)), "{events:?}");
+    let mut is_open = false;
+    for (i, event) in between.iter().enumerate() {
+        let is_expected = match event {
+            Event::Open(_) => !is_open,
+            Event::Delta(_) | Event::Seal(_) | Event::Close => is_open,
+            Event::Usage(_) => !is_open && i + 1 == between.len(),
+            _ => false,
+        };
+        prop_assert!(is_expected, "{event:?} in {events:?}");
+        is_open = matches!(event, Event::Open(_)) || (is_open && *event != Event::Close);
+    }
+    prop_assert!(!is_open, "{events:?}");
+    Ok(())
+}
+
+/// What a decoder may say.
+#[derive(Debug, Clone)]
+enum Say {
+    Start(Option<String>),
+    Text(String),
+    Reasoning(String),
+    SealReasoning,
+    Call(u64, Option<String>, Option<String>),
+    Arguments(u64, String),
+    SealCall(u64),
+    CloseCall(u64),
+    Close,
+    Usage,
+    Stop(Stop),
+    Fail,
+    End,
+}
+
+fn say() -> impl Strategy<Value = Say> {
+    let text = || select(vec!["", "a", " ", "é👋\n"]).prop_map(str::to_owned);
+    let id = select(vec![None, Some(""), Some("x"), Some("y")]);
+    let name = select(vec![None, Some(""), Some("f"), Some("give_answer")]);
+    let json = select(vec!["", "{}", "{\"a\"", ":1}", "{\"answer\":[1]}", " "]);
+    let key = || 0..3u64;
+    let stop = select(vec![Stop::End, Stop::Length, Stop::ToolCalls, Stop::Refusal]);
+    let owned = |s: Option<&str>| s.map(str::to_owned);
+    prop_oneof![
+        2 => select(vec![None, Some(""), Some("r")]).prop_map(move |id| Say::Start(owned(id))),
+        6 => text().prop_map(Say::Text),
+        5 => text().prop_map(Say::Reasoning),
+        2 => Just(Say::SealReasoning),
+        6 => (key(), id, name).prop_map(move |(k, i, n)| Say::Call(k, owned(i), owned(n))),
+        6 => (key(), json).prop_map(|(k, j)| Say::Arguments(k, j.to_owned())),
+        1 => key().prop_map(Say::SealCall),
+        3 => key().prop_map(Say::CloseCall),
+        2 => Just(Say::Close),
+        2 => Just(Say::Usage),
+        3 => stop.prop_map(Say::Stop),
+        1 => prop_oneof![Just(Say::Fail), Just(Say::End)],
+    ]
+}
+
+fn said(all: &[Say]) -> Vec<Event> {
+    let mut out = Brackets::new("s");
+    for say in all {
+        match say {
+            Say::Start(id) => out.start(id.as_deref()),
+            Say::Text(text) => out.text(text),
+            Say::Reasoning(text) => out.reasoning(text),
+            Say::SealReasoning => out.seal_reasoning(Seal::Claude("s".into())),
+            Say::Call(key, id, name) => out.call(*key, id.as_deref(), name.as_deref()),
+            Say::Arguments(key, json) => out.arguments(*key, json),
+            Say::SealCall(key) => out.seal_call(*key, Seal::Gemini("g".into())),
+            Say::CloseCall(key) => out.close_call(*key),
+            Say::Close => out.close(),
+            Say::Usage => out.usage(Usage { input: 2, cached: 1, output: 3, reasoning: 1 }),
+            Say::Stop(stop) => out.stop(*stop),
+            Say::Fail => out.fail(Error::Internal),
+            Say::End => out.end(),
+        }
+    }
+    out.end();
+    out.drain().collect()
+}
+
+#[test]
+fn whatever_decoders_say_is_in_brackets() {
+    let reached = RefCell::new([0; 4]);
+    check(6000, &vec(say(), 0..30), |all| {
+        let events = said(&all);
+        in_brackets(&events)?;
+        // No text is lost, and none is made up.
+        let is_end = |s: &Say| matches!(s, Say::Fail | Say::End);
+        let until = all.iter().position(is_end).unwrap_or(all.len());
+        let texts = |wanted: fn(&Say) -> Option<&str>| {
+            all[..until].iter().filter_map(wanted).collect::<String>()
+        };
+        let found = |wanted: &Open| {
+            let mut is_in = false;
+            let mut found = String::new();
+            for event in &events {
+                match event {
+                    Event::Open(open) => is_in = open == wanted,
+                    Event::Delta(more) if is_in => found.push_str(more),
+                    _ => {}
+                }
+            }
+            found
+        };
+        prop_assert_eq!(
+            found(&Open::Text),
+            texts(|s| if let Say::Text(t) = s { Some(t) } else { None })
+        );
+        prop_assert_eq!(
+            found(&Open::Reasoning),
+            texts(|s| if let Say::Reasoning(t) = s { Some(t) } else { None })
+        );
+        // Calls have names and ids of their own.
+        let calls: Vec<_> = events.iter().filter_map(call_of).collect();
+        prop_assert!(calls.iter().all(|(id, name)| !id.is_empty() && !name.is_empty()));
+        for upstream in UPSTREAMS.iter() {
+            for mut undo in undos(upstream) {
+                in_brackets(&undone(&mut undo, &events))?;
+            }
+        }
+        let mut reached = reached.borrow_mut();
+        reached[0] += usize::from(calls.len() > 1);
+        reached[1] += usize::from(matches!(events.last(), Some(Event::Stop(_))));
+        reached[2] += usize::from(events.iter().any(|e| matches!(e, Event::Seal(_))));
+        reached[3] += usize::from(calls.iter().any(|(_, name)| *name == "give_answer"));
+        Ok(())
+    });
+    let reached = reached.into_inner();
+    assert!(reached.iter().all(|n| *n > 300), "the generator reached too little: {reached:?}");
+}
+
+fn call_of(event: &Event) -> Option<(&str, &str)> {
+    match event {
+        Event::Open(Open::ToolCall { id, name }) => Some((id, name)),
+        _ => None,
+    }
+}
+
+// ── law 3: parity ────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn a_stream_put_together_is_the_whole_reply() {
+    check(4000, &vec(say(), 0..30), |all| {
+        let events = said(&all);
+        parity(&events)?;
+        for upstream in UPSTREAMS.iter().take(1) {
+            undos(upstream).iter_mut().try_for_each(|undo| parity(&undone(undo, &events)))?;
+        }
+        Ok(())
+    });
+    check(500, &(reply(true), reply(false)), |(stream, whole)| {
+        for upstream in UPSTREAMS.iter() {
+            for events in [upstream.streamed([&*stream]), upstream.whole(&whole)] {
+                for mut undo in undos(upstream) {
+                    parity(&undone(&mut undo, &events))?;
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
+fn head() -> ReplyHead {
+    ReplyHead { id: "chatcmpl-1".into(), created: 7, model: "the \"name\"".into() }
+}
+
+fn parity(told: &[Event]) -> Result<(), TestCaseError> {
+    for wants_usage in [true, false] {
+        let mut stream = ReplyStream::new(&head(), wants_usage);
+        let mut out = vec![];
+        told.iter().for_each(|event| stream.event(event, &mut out));
+        let out = String::from_utf8(out).unwrap();
+        let frames = events(&out);
+        let is_complete = matches!(told.last(), Some(Event::Stop(_)));
+        let dones = frames.iter().filter(|f| **f == "done").count();
+        prop_assert_eq!(dones, usize::from(is_complete), "{}", out);
+        prop_assert!(!is_complete || frames.last() == Some(&json!("done")), "{}", out);
+        let reply = match fold(told.to_vec()) {
+            Ok(reply) => reply,
+            Err(_) => {
+                prop_assert!(!is_complete && !out.contains("\"finish_reason\":\""), "{}", out);
+                continue;
+            }
+        };
+        let whole: Value = serde_json::from_slice(&encode_reply(&reply, &head())).unwrap();
+        let mut put = put_together(&frames[..frames.len() - 1])?;
+        if wants_usage {
+            let usage = put.as_object_mut().unwrap().remove("usage").unwrap();
+            prop_assert!(whole.get("usage").is_none_or(|told| *told == usage), "{}", out);
+        }
+        let mut expected = whole;
+        expected.as_object_mut().unwrap().remove("usage");
+        expected["choices"][0]["message"].as_object_mut().unwrap().remove("refusal");
+        prop_assert_eq!(put, expected, "{}", out);
+    }
+    Ok(())
+}
+
+/// As the SDK of OpenAI for Python does it.
+fn put_together(frames: &[Value]) -> Result<Value, TestCaseError> {
+    let mut message = Map::from_iter([("content".to_owned(), Value::Null)]);
+    let mut whole = json!({"choices": [{"index": 0, "logprobs": null, "finish_reason": null}]});
+    for frame in frames {
+        for key in ["id", "created", "model"] {
+            prop_assert!(whole.get(key).is_none_or(|known| *known == frame[key]), "{}", frame);
+            whole[key] = frame[key].clone();
+        }
+        prop_assert_eq!(&frame["object"], "chat.completion.chunk");
+        if let Some(usage) = frame.get("usage").filter(|u| !u.is_null()) {
+            prop_assert_eq!(&frame["choices"], &json!([]));
+            whole["usage"] = usage.clone();
+            continue;
+        }
+        let choice = &frame["choices"][0];
+        prop_assert!(whole["choices"][0]["finish_reason"].is_null(), "after its end: {}", frame);
+        whole["choices"][0]["finish_reason"] = choice["finish_reason"].clone();
+        accumulate(&mut message, choice["delta"].as_object().unwrap());
+    }
+    for call in message.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten() {
+        call.as_object_mut().unwrap().remove("index");
+    }
+    whole["object"] = json!("chat.completion");
+    whole["choices"][0]["message"] = Value::Object(message);
+    Ok(whole)
+}
+
+fn accumulate(known: &mut Map<String, Value>, delta: &Map<String, Value>) {
+    for (key, new) in delta {
+        let old = known.entry(key).or_insert(Value::Null);
+        match (old, new) {
+            (old @ Value::Null, new) if !new.is_array() => *old = new.clone(),
+            (old, _) if key == "index" || key == "type" => *old = new.clone(),
+            (Value::String(old), Value::String(new)) => old.push_str(new),
+            (Value::Object(old), Value::Object(new)) => accumulate(old, new),
+            (old, Value::Array(items)) => {
+                if old.is_null() {
+                    *old = json!([]);
+                }
+                let old = old.as_array_mut().unwrap();
+                for item in items {
+                    let at = item["index"].as_u64().unwrap() as usize;
+                    assert!(at <= old.len(), "{item} is out of order");
+                    if at == old.len() {
+                        old.push(json!({}));
+                    }
+                    accumulate(old[at].as_object_mut().unwrap(), item.as_object().unwrap());
+                }
+            }
+            (old, new) => *old = new.clone(),
+        }
+    }
+}
+
+// ── all of it, as the relay has it ───────────────────────────────────────────────────────────────
+
+#[test]
+fn a_converted_reply_is_complete_or_an_error() {
+    let bounds = Bounds { entries_max: 20, bytes_max: 100_000, age_max: Duration::from_secs(60) };
+    let vault = Arc::new(Vault::new(bounds));
+    let formats = select(vec![Format::Text, Format::Json]);
+    let choices = select(vec![None, Some(ToolChoice::None), Some(ToolChoice::Auto)]);
+    let inputs = (reply(true), reply(false), formats, choices, any::<bool>());
+    let reached = RefCell::new(BTreeMap::<&str, [usize; 4]>::new());
+    check(600, &inputs, |(stream, whole, format, tool_choice, wants_usage)| {
+        for upstream in UPSTREAMS.iter() {
+            let mut request =
+                Request { format: format.clone(), tool_choice: tool_choice.clone(), ..hi() };
+            let target = Target { model: &upstream.models[0], is_stream: true };
+            let reply = (head(), wants_usage);
+            let (_, conversion) = Conversion::prepare(
+                upstream.dialect,
+                &mut request,
+                &target,
+                |_| Ok(()),
+                reply,
+                vault.clone(),
+            )
+            .unwrap();
+            let (out, error) = pass([&*stream], &mut conversion.stream());
+            let out = String::from_utf8(out).unwrap();
+            let frames = events(&out);
+            let dones = frames.iter().filter(|f| **f == "done").count();
+            prop_assert_eq!(dones, usize::from(error.is_none()), "{}", out);
+            let reply = conversion.whole(&whole);
+            if let Ok((body, _)) = &reply {
+                let body: Value = serde_json::from_slice(body).unwrap();
+                prop_assert!(body["choices"][0]["finish_reason"].is_string(), "{}", body);
+            }
+            for error in error.iter().chain(reply.as_ref().err()) {
+                prop_assert!((400..600).contains(&error.status()), "{error:?}");
+            }
+            let mut reached = reached.borrow_mut();
+            let counts = reached.entry(upstream.family).or_default();
+            let new = [error.is_some(), error.is_none(), reply.is_err(), reply.is_ok()];
+            counts.iter_mut().zip(new).for_each(|(count, is)| *count += usize::from(is));
+        }
+        Ok(())
+    });
+    for (family, counts) in reached.into_inner() {
+        assert!(counts.iter().all(|n| *n > 5), "{family}: too little of it {counts:?}");
+    }
+}
