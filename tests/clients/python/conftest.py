@@ -83,8 +83,9 @@ def pytest_generate_tests(metafunc):
     if "model" in metafunc.fixturenames and not any("model" in args[0] for args in marks):
         needs = metafunc.definition.get_closest_marker("feature").kwargs.get("needs")
         rows = {**CHAT, **FAMILIES["embeddings"]}
-        models = metafunc.module.MODELS
-        metafunc.parametrize("model", [m for m in models if needs not in rows[m].get("lacks", {})])
+        lacks = {model: row.get("lacks", {}) for model, row in rows.items()}
+        models = [m for m in metafunc.module.MODELS if needs not in lacks.get(m, {})]
+        metafunc.parametrize("model", models)
 
 
 @pytest.hookimpl(wrapper=True)
