@@ -4,6 +4,8 @@
 //! them stands [`chat`](crate::chat). Where both sides speak the same grammar nothing is decoded: bytes pass.
 
 pub mod anthropic;
+pub mod cohere;
+pub mod converse;
 pub mod embeddings;
 pub mod gemini;
 pub mod openai_chat;

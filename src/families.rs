@@ -5,15 +5,18 @@
 
 mod chatless;
 mod claude;
+mod cohere;
 mod gemini;
 mod messages;
+mod nova;
 mod open;
 mod orchestration;
 mod perplexity;
 
 use std::borrow::Cow;
 
-use crate::chat::Request;
+use crate::chat::fit::ANSWER_TOOL;
+use crate::chat::{Request, Tool};
 use crate::dialect::openai_chat::Quirks;
 use crate::dialect::{UpstreamDialect, anthropic, embeddings};
 use crate::envelope::Envelope;
@@ -87,13 +90,13 @@ pub const TABLE: &[Family] = &[
     Family { name: "claude",        owner: "anthropic",     prefixes: &["anthropic--", "claude-"],                                service: Some(CLAUDE) },
     Family { name: "gemini-embedding", owner: "google",     prefixes: &["gemini-embedding"],                                      service: Some(chatless::GEMINI_EMBEDDING) },
     Family { name: "gemini",        owner: "google",        prefixes: &["gemini-"],                                               service: Some(gemini::SERVICE) },
-    Family { name: "nova",          owner: "amazon",        prefixes: &["amazon--nova"],                                          service: None },
+    Family { name: "nova",          owner: "amazon",        prefixes: &["amazon--nova"],                                          service: Some(nova::SERVICE) },
     Family { name: "titan",         owner: "amazon",        prefixes: &["amazon--titan"],                                         service: Some(chatless::TITAN) },
     Family { name: "nvidia",        owner: "nvidia",        prefixes: &["nvidia--"],                                              service: Some(chatless::NVIDIA) },
     Family { name: "open",          owner: "open",          prefixes: &["mistralai--", "meta--", "ibm--", "deepseek-ai--", "qwen", "alephalpha-"], service: Some(open::SERVICE) },
     Family { name: "perplexity",    owner: "perplexity",    prefixes: &["sonar"],                                                 service: Some(perplexity::SERVICE) },
     Family { name: "cohere-rerank", owner: "cohere",        prefixes: &["cohere-rerank", "cohere--rerank"],                       service: Some(chatless::COHERE_RERANK) },
-    Family { name: "cohere",        owner: "cohere",        prefixes: &["cohere--", "cohere-"],                                   service: None },
+    Family { name: "cohere",        owner: "cohere",        prefixes: &["cohere--", "cohere-"],                                   service: Some(cohere::SERVICE) },
     Family { name: "orchestration", owner: "sap",           prefixes: &[ORCHESTRATION],                                           service: Some(orchestration::SERVICE) },
 ];
 
@@ -152,6 +155,15 @@ pub fn by_name(name: &str) -> Option<&'static Family> {
 /// The names for `families`, for error messages.
 pub fn names() -> String {
     TABLE.iter().map(|f| f.name).collect::<Vec<_>>().join(", ")
+}
+
+/// For models that cannot be told to call one tool at most. Where the answer has to come as a call, the client asked for
+/// nothing of the kind.
+fn settle_single_call(request: &mut Request) {
+    let is_answer = |tool: &Tool| tool.name.starts_with(ANSWER_TOOL);
+    if std::mem::take(&mut request.is_single_call) && !request.tools.iter().any(is_answer) {
+        request.drop_field("parallel_tool_calls");
+    }
 }
 
 /// Azure OpenAI behind AI Core (dossier 5a). `model` stays: it is ignored there. `stream_options` is the relay's.

@@ -273,7 +273,7 @@ impl Answer {
     }
 }
 
-/// How the tool that takes the answer is called.
+/// How the name of the tool begins that takes the answer.
 pub const ANSWER_TOOL: &str = "give_answer";
 /// The one property of a wrapped answer.
 const WRAPPED: &str = "answer";

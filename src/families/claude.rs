@@ -259,7 +259,7 @@ fn settle_cache_points(request: &mut Request, version: Version) {
 }
 
 /// A result has one mark, not its parts.
-fn hoist_cache_point(block: &mut Block) {
+pub(super) fn hoist_cache_point(block: &mut Block) {
     let Block::ToolResult { content, cache, .. } = block else { return };
     for part in content.iter_mut().filter_map(Block::cache) {
         *cache = cache.or(part.take());
@@ -267,7 +267,7 @@ fn hoist_cache_point(block: &mut Block) {
 }
 
 /// Every place for a mark, in the order in which Claude reads them.
-fn cache_points(request: &mut Request) -> Vec<&mut Option<CachePoint>> {
+pub(super) fn cache_points(request: &mut Request) -> Vec<&mut Option<CachePoint>> {
     let tools = request.tools.iter_mut().map(|tool| &mut tool.cache);
     let system = request.system.iter_mut();
     let said = request.turns.iter_mut().flat_map(|turn| &mut turn.blocks);
