@@ -166,6 +166,12 @@ fn what_cohere_has_no_word_for() {
         is_single_call: true,
         ..hi()
     };
+    let (name, schema) = ("n".into(), "{}".to_owned());
+    let description = Some("Say it.".to_owned());
+    let format = Format::Schema { name, description, schema, is_strict: None };
+    let mut described = Request { format, ..hi() };
+    adapted(PLAIN, false, &mut described).unwrap();
+    assert_eq!(described.dropped, ["response_format.json_schema.description"]);
     let body = adapted(PLAIN, false, &mut request).unwrap();
     assert!(body.contains(r#""stop_sequences":["a","b","c","d","e"]"#), "{body}");
     assert!(!body.contains("thinking") && !body.contains("seed"), "{body}");
