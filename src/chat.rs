@@ -276,18 +276,8 @@ impl Request {
         &mut self,
         mut named: impl FnMut(&str, &str) -> Result<Source, Error>,
     ) -> Result<(), Error> {
-        let mut blocks: Vec<&mut Block> =
-            self.turns.iter_mut().flat_map(|t| &mut t.blocks).collect();
-        while let Some(block) = blocks.pop() {
-            match block {
-                Block::ToolResult { content, .. } => blocks.extend(content),
-                Block::Media { source, path, .. } => {
-                    if let Source::Url(url) = source {
-                        *source = named(url, path)?;
-                    }
-                }
-                _ => {}
-            }
+        for turn in &mut self.turns {
+            each_url(&mut turn.blocks, &mut named)?;
         }
         Ok(())
     }
@@ -309,4 +299,23 @@ impl Request {
             self.dropped.push(path);
         }
     }
+}
+
+fn each_url(
+    blocks: &mut [Block],
+    named: &mut impl FnMut(&str, &str) -> Result<Source, Error>,
+) -> Result<(), Error> {
+    for block in blocks {
+        match block {
+            // Results hold no results.
+            Block::ToolResult { content, .. } => each_url(content, named)?,
+            Block::Media { source, path, .. } => {
+                if let Source::Url(url) = source {
+                    *source = named(url, path)?;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }

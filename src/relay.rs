@@ -40,6 +40,8 @@ use crate::{healing, local, media, sse, upstream_error};
 const ERROR_BYTES_MAX: usize = 256 * 1024;
 /// The longest silence of the AI API.
 const LOOK_UP_SILENCE_MAX: Duration = Duration::from_secs(15);
+/// The longest list of what was dropped.
+const DROPPED_BYTES_MAX: usize = 1000;
 /// The largest single event of a stream.
 const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -202,6 +204,12 @@ impl Relay {
             None => self.look_up(exchange, model)?,
         };
         let service = served(model, route.action)?;
+        let is_stream = route.action == Action::ChatCompletions
+            && body.get::<bool>("stream", "true or false")?.unwrap_or(false);
+        if is_stream {
+            exchange.line.borrow_mut().is_stream = true;
+            exchange.keep_alive.set(Some(Duration::from_millis(self.limits.keep_alive_ms)));
+        }
         let call = match (route.action, service.grammar) {
             (Action::Embeddings, _) => {
                 let (bytes, way) = embeddings_way(exchange, service, &body)?;
@@ -218,27 +226,21 @@ impl Relay {
             (_, Grammar::OpenAi { adapt, quirks }) => {
                 let dropped = adapt(&mut body, model.deployed_name())?;
                 exchange.line.borrow_mut().dropped = dropped;
-                let is_stream = body.get::<bool>("stream", "true or false")?.unwrap_or(false);
                 let wants_usage = is_stream && ask_for_usage(&mut body, quirks)?;
                 let way = Way::Passes { wants_usage, quirks };
                 Call { action: route.action, is_stream, bytes: body.to_bytes(), way, model: name }
             }
             (_, Grammar::Other { dialect, adapt }) => {
-                let (bytes, is_stream, conversion) =
+                let (bytes, conversion) =
                     self.convert(exchange, model, dialect, adapt, &body, &name)?;
                 let way = Way::Converted(conversion.into());
                 Call { action: route.action, is_stream, bytes: bytes.into(), way, model: name }
             }
         };
-        if call.is_stream {
-            exchange.line.borrow_mut().is_stream = true;
-            exchange.keep_alive.set(Some(Duration::from_millis(self.limits.keep_alive_ms)));
-        }
         self.try_deployments(exchange, model, &call)
     }
 
-    /// A chat request for a model whose deployments speak another grammar: its body, whether a stream is wanted, and how
-    /// its reply is converted.
+    /// A chat request for a model whose deployments speak another grammar: its body, and how its reply is converted.
     fn convert(
         &self,
         exchange: &Rc<Exchange>,
@@ -247,7 +249,7 @@ impl Relay {
         adapt: fn(&mut chat::Request, &str) -> Result<(), Error>,
         body: &Envelope,
         name: &str,
-    ) -> Result<(Vec<u8>, bool, Conversion), Error> {
+    ) -> Result<(Vec<u8>, Conversion), Error> {
         let asked = openai_chat::decode(body)?;
         let (mut request, is_stream) = (asked.request, asked.is_stream);
         if !dialect.takes_urls() {
@@ -272,35 +274,42 @@ impl Relay {
         );
         exchange.line.borrow_mut().dropped = std::mem::take(&mut request.dropped);
         let (bytes, conversion) = converted?;
-        Ok((bytes, is_stream, conversion))
+        Ok((bytes, conversion))
     }
 
     /// Asks the AI API what a deployment of the model serves. Where it does not say, the model is what its name was taken
     /// for.
     #[inline(never)]
     fn look_up<'a>(&self, exchange: &Rc<Exchange>, model: &'a Model) -> Result<&'a Model, Error> {
-        let Some(deployment) = model.deployments.first() else { return Ok(model) };
-        let of = |what: &str, id: &str| {
-            self.ask_ai_api(exchange, deployment.subaccount, &format!("/lm/{what}/{id}"))
-        };
-        let mut deployed = match of("deployments", &deployment.id)? {
-            Some(body) => deployed::of_deployment(&body),
-            None => Deployed::Unknown,
-        };
-        if let Deployed::Configuration(id) = &deployed {
-            let body = of("configurations", id)?;
-            deployed = body.map_or(Deployed::Unknown, |b| deployed::of_configuration(&b));
+        let mut deployed = Deployed::Unknown;
+        for deployment in &model.deployments {
+            let of = |what: &str, id: &str| {
+                self.ask_ai_api(exchange, deployment.subaccount, &format!("/lm/{what}/{id}"))
+            };
+            deployed = match of("deployments", &deployment.id)? {
+                Told::This(body) => deployed::of_deployment(&body),
+                Told::NotThere => continue,
+                Told::Nothing => return Ok(model),
+            };
+            if let Deployed::Configuration(id) = &deployed {
+                deployed = match of("configurations", id)? {
+                    Told::This(body) => deployed::of_configuration(&body),
+                    Told::NotThere => Deployed::Unknown,
+                    Told::Nothing => return Ok(model),
+                };
+            }
+            break;
         }
         model.found(&deployed).map_err(|what| Error::BadReply { what })
     }
 
-    /// What the AI API says; `None` where it refuses to say.
+    /// What the AI API says.
     fn ask_ai_api(
         &self,
         exchange: &Rc<Exchange>,
         subaccount: usize,
         path: &str,
-    ) -> Result<Option<Vec<u8>>, Error> {
+    ) -> Result<Told, Error> {
         let subaccount = self.subaccounts.get(subaccount).ok_or(Error::Internal)?;
         let url = Url::parse(&format!("{}{path}", subaccount.api_url));
         let url = url.map_err(|what| Error::BadReply { what })?;
@@ -317,12 +326,11 @@ impl Relay {
             let mut response = self.aicore.send(&request, Some(exchange.clone()))?;
             let body = response.read_all(ERROR_BYTES_MAX)?;
             match response.status {
-                200..300 => return Ok(Some(body)),
+                200..300 => return Ok(Told::This(body)),
                 401 if !has_renewed && subaccount.credentials.discard(&token) => has_renewed = true,
-                500.. => {
-                    return Err(upstream_error::from_response(response.status, &body, None));
-                }
-                _ => return Ok(None),
+                400 | 404 => return Ok(Told::NotThere),
+                401 | 403 => return Ok(Told::Nothing),
+                _ => return Err(upstream_error::from_response(response.status, &body, None)),
             }
         }
     }
@@ -335,9 +343,14 @@ impl Relay {
         body_bytes: usize,
     ) -> Result<(), Error> {
         let mut room = self.limits.body_bytes_max.saturating_sub(body_bytes) / 4 * 3;
+        let began = Instant::now();
         let mut count = 0;
         request.each_url(|url, path| {
             count += 1;
+            if began.elapsed() > Duration::from_millis(self.limits.image_ms_max) {
+                let why = "not fetched in time (`limits.image_ms_max`); send data: URLs";
+                return Err(Error::bad_request(path, why));
+            }
             if count > URLS_MAX {
                 let why = format!("more than {URLS_MAX} URLs in one request; send data: URLs");
                 return Err(Error::bad_request(path, why));
@@ -556,6 +569,14 @@ impl Subaccount {
     }
 }
 
+/// What the AI API says of something.
+enum Told {
+    This(Vec<u8>),
+    NotThere,
+    /// The service key may not ask: a right that inference does not need.
+    Nothing,
+}
+
 /// A call that any deployment of its model can answer.
 struct Call<'a> {
     /// The name the client used.
@@ -707,7 +728,7 @@ impl Exchange {
         headers.extend(self.headers.iter().cloned());
         let dropped = &self.line.borrow().dropped;
         if !dropped.is_empty() {
-            headers.push(("x-proxy-dropped", dropped.join(", ").into()));
+            headers.push(("x-proxy-dropped", listed(dropped).into()));
         }
         Head { status, headers }
     }
@@ -762,14 +783,14 @@ impl Exchange {
             return Ok(());
         }
         self.begin_stream();
-        self.has_content.set(true);
+        self.note_content();
         self.last_heard.set(Instant::now());
         self.client.part(parts)
     }
 
     fn end_stream(&self, parts: &[u8]) -> Result<(), Error> {
         self.begin_stream();
-        self.has_content.set(true);
+        self.note_content();
         self.client.end(parts)
     }
 
@@ -786,7 +807,13 @@ impl Exchange {
         ];
         let head = self.head(200, headers);
         self.client.begin(&head);
-        self.note_first_byte();
+    }
+
+    /// A keep-alive is none.
+    fn note_content(&self) {
+        if !self.has_content.replace(true) {
+            self.note_first_byte();
+        }
     }
 
     /// An error answer, or, after the head, an error frame and an end that is none.
@@ -914,6 +941,22 @@ fn ask_for_usage(body: &mut Envelope, quirks: Quirks) -> Result<bool, Error> {
         body.set("stream_options", String::from_utf8_lossy(&options.to_bytes()));
     }
     Ok(wants_usage)
+}
+
+/// Names for a header, which proxies before us refuse where it is long.
+fn listed(names: &[Cow<'static, str>]) -> String {
+    let mut list = String::new();
+    for name in names {
+        if list.len() + name.len() > DROPPED_BYTES_MAX {
+            list.push_str(", ...");
+            break;
+        }
+        if !list.is_empty() {
+            list.push_str(", ");
+        }
+        list.push_str(name);
+    }
+    list
 }
 
 /// What an error asks for, where it can be had and has not been tried.

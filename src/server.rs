@@ -40,7 +40,7 @@ use crate::relay::{Client, Head, Relay};
 /// Threads that are always there; a connection beyond gets one of its own for as long as it lasts.
 const POOL_THREADS: usize = 16;
 /// Enough for TLS, JSON as deep as is read, and ureq; only what is touched takes memory.
-const STACK_BYTES: usize = 256 * 1024;
+const STACK_BYTES: usize = 1024 * 1024;
 /// A request that tiny_http does not hand out within this time is lost.
 const TICKET_MAX: Duration = Duration::from_secs(5);
 const TICKET: &str = "ticket";
