@@ -64,6 +64,12 @@
 //! | `output_config` for Claude | sent from 4.6 on, with the effort only; never `thinking.display` | [`dialect`] |
 //! | a budget for thinking that is not below the output's limit | the limit is raised, as far as the model goes | [`families`] |
 //! | a Claude stream that ends without `message_stop` | complete if a stop reason came, otherwise an error | [`dialect`] |
+//! | how a stream of Converse is written: JSON, Python's literals, with `data:` or without, one event a line | read in every one of these ways; not in AWS's binary one | [`dialect`] |
+//! | a Converse stream without `metadata`; a `malformed_…` stop reason | complete if a stop reason came; an error, for the client to try again | [`dialect`] |
+//! | the status of an exception within a Converse stream | the one that Bedrock answers it with | [`dialect`] |
+//! | Nova's limit of the output; its cache points; what the top of a tool's schema may hold | 10,000; four, none on tools; `type`, `properties`, `required` and definitions | [`families`] |
+//! | where Cohere's chat is; names of its tools; whether it is able to fetch images | `/chat`, after a 404 `/v2/chat`; without `-`; no | [`families`] [`dialect`] |
+//! | how much an effort is for Cohere | 512, 1,024 and 4,096 tokens, from `high` on as much as it likes; only where the name says `reasoning` | [`dialect`] [`families`] |
 //! | whether Retry-After comes with a 429 | passed on if it does, never invented | [`upstream_error`] |
 //!
 //! # What was decided otherwise than the first design

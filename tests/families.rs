@@ -139,6 +139,27 @@ fn perplexity_says_the_same_and_is_spoken_to_by_turns() {
     assert_eq!(refused.json()["error"]["param"], "tools");
 }
 
+#[test]
+fn a_stream_of_nova_is_read_however_it_is_written() {
+    let proxy = Proxy::start();
+    for form in ["json", "pyrepr", "noprefix", "single_newline"] {
+        let body = with_tools(said(&format!("get_weather and get_time [[demo converse={form}]]")));
+        let (whole, streamed) = both(&proxy, "amazon--nova-pro", &body);
+        assert_eq!(streamed["finish_reason"], "tool_calls", "{form}");
+        let arguments = |m: &Value| m["tool_calls"][1]["function"]["arguments"].clone();
+        assert_eq!(arguments(&whole), arguments(&streamed), "{form}");
+    }
+}
+
+#[test]
+fn cohere_is_found_under_either_path() {
+    let proxy = Proxy::start();
+    let (whole, streamed) =
+        both(&proxy, "cohere--command-a-reasoning", &said("hello [[demo cohere=v2]]"));
+    assert!(!whole["content"].as_str().unwrap().is_empty());
+    assert_eq!(whole["content"], streamed["content"]);
+}
+
 /// Of a conversation with braces, and with tools' results at its end.
 #[test]
 fn results_are_given_back_to_every_model() {

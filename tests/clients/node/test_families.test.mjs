@@ -217,13 +217,21 @@ feature('tool choice', { needs: 'tools' }, async (model) => {
     return called(await message(says(text, model, { tools: TOOLS, ...more })));
   };
   const both = 'weather_of and time_in';
-  assert.deepEqual(await calls(both, { parallel_tool_calls: true }), BOTH);
   assert.deepEqual(await calls(both, { tool_choice: 'none' }), []);
   assert.deepEqual(await calls('Hello', { tool_choice: 'auto' }), []);
   assert.deepEqual(await calls('Hello', { tool_choice: 'required' }), ['weather_of']);
   const named = { type: 'function', function: { name: 'time_in' } };
   assert.deepEqual(await calls('Hello', { tool_choice: named }), ['time_in']);
-  assert.deepEqual(await calls(both, { parallel_tool_calls: false }), ['weather_of']);
+});
+
+feature('one call at a time', { needs: 'tools' }, async (model) => {
+  for (const [parallel_tool_calls, expected] of [[true, BOTH], [false, ['weather_of']]]) {
+    const request = says('weather_of and time_in', model, { tools: TOOLS, parallel_tool_calls });
+    const { message, finish_reason } = await choice(request);
+    assert.deepEqual([called(message), finish_reason], [expected, 'tool_calls']);
+    const { calls } = gathered(await chunksOf(request));
+    assert.deepEqual(calls.map((call) => call.function.name), expected);
+  }
 });
 
 feature('vision', { needs: 'vision' }, async (model) => {
@@ -302,6 +310,22 @@ feature('reasoning + tools', { needs: 'tools' }, async (model) => {
   assert.ok(called(await message({ ...request, tool_choice: 'required' })).length);
 });
 
+/** The conversation that a model began, with all that it said. */
+async function begun(model) {
+  const request = says('Use weather_of and time_in', model, { tools: TOOLS, reasoning_effort: 'low' });
+  const said = await message(request);
+  return [...request.messages, said, ...said.tool_calls.map((call) => result(call, 'fine'))];
+}
+
+feature('change of model', async (model) => {
+  const isAble = (name) => !CHAT[name].lacks?.tools;
+  const more = isAble(model) ? { tools: TOOLS, reasoning_effort: 'low' } : {};
+  for (const other of Object.keys(CHAT).filter(isAble)) {
+    const { content } = await message(says('', model, { messages: await begun(other), ...more }));
+    assert.match(content, /fine/, other);
+  }
+});
+
 feature('length', async (model) => {
   for (const name of ['max_tokens', 'max_completion_tokens']) {
     const request = { model, messages: says('A long tale', model).messages, [name]: 6 };
@@ -355,7 +379,7 @@ feature('errors in streams', async (model) => {
   for (const fault of ['error_after=40', 'cut_after=40', 'end_after=40']) {
     const seen = [];
     await caught(OpenAI.APIError, async () => {
-      const more = { fault: `frames=60 pause_ms=1 ${fault}`, stream: true };
+      const more = { fault: `frames=500 pause_ms=1 ${fault}`, stream: true };
       for await (const chunk of await chat(says('Hello', model, more))) seen.push(chunk);
     });
     assert.match(textOf(seen), /^word1 word2 /, fault);

@@ -82,7 +82,8 @@ def pytest_generate_tests(metafunc):
     marks = [mark.args for mark in metafunc.definition.iter_markers("parametrize")]
     if "model" in metafunc.fixturenames and not any("model" in args[0] for args in marks):
         needs = metafunc.definition.get_closest_marker("feature").kwargs.get("needs")
-        lacks = {model: row.get("lacks", {}) for model, row in CHAT.items()}
+        rows = {**CHAT, **FAMILIES["embeddings"]}
+        lacks = {model: row.get("lacks", {}) for model, row in rows.items()}
         models = [m for m in metafunc.module.MODELS if needs not in lacks.get(m, {})]
         metafunc.parametrize("model", models)
 

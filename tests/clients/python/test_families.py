@@ -6,7 +6,7 @@ import time
 
 import openai
 import pytest
-from asks import PIXEL, TOOLS, Invoice, called, prompt, reasoning_of, result, says, text_of, turn
+from asks import KEY, PIXEL, TOOLS, Invoice, called, prompt, reasoning_of, result, says, text_of, turn
 from conftest import CHAT
 
 TABLE, SDK = "families", "openai for Python"
@@ -212,13 +212,22 @@ def test_tool_choice(create, model):
         return called(create(**says(text, model, tools=TOOLS, **more)).choices[0].message)
 
     both = "weather_of and time_in"
-    assert calls(both, parallel_tool_calls=True) == ["weather_of", "time_in"]
     assert calls(both, tool_choice="none") == []
     assert calls("Hello", tool_choice="auto") == []
     assert calls("Hello", tool_choice="required") == ["weather_of"]
     named = {"type": "function", "function": {"name": "time_in"}}
     assert calls("Hello", tool_choice=named) == ["time_in"]
-    assert calls(both, parallel_tool_calls=False) == ["weather_of"]
+
+
+@feature("one call at a time", needs="tools")
+def test_one_call(create, model):
+    ask = says("weather_of and time_in", model, tools=TOOLS)
+    for allowed, expected in [(True, ["weather_of", "time_in"]), (False, ["weather_of"])]:
+        ask["parallel_tool_calls"] = allowed
+        choice = create(**ask).choices[0]
+        assert (called(choice.message), choice.finish_reason) == (expected, "tool_calls")
+        calls, _ = gathered(create(**ask, stream=True))
+        assert [call.function.name for call in calls] == expected
 
 
 @feature("vision", needs="vision")
@@ -299,6 +308,28 @@ def test_reasoning_with_tools(create, model):
     assert called(forced)
 
 
+@pytest.fixture(scope="module")
+def begun(proxy):
+    """Conversations that every model began, with all that it said."""
+    client = openai.OpenAI(base_url=proxy.base_url, api_key=KEY, max_retries=0)
+    conversations = {}
+    for model in [m for m, row in CHAT.items() if "tools" not in row.get("lacks", {})]:
+        ask = says("Use weather_of and time_in", model, tools=TOOLS, reasoning_effort="low")
+        message = client.chat.completions.create(**ask).choices[0].message
+        results = [result(call, "fine") for call in message.tool_calls]
+        conversations[model] = [*ask["messages"], message, *results]
+    return conversations
+
+
+@feature("change of model")
+def test_change_of_model(create, model, begun):
+    able = "tools" not in CHAT[model].get("lacks", {})
+    more = {"tools": TOOLS, "reasoning_effort": "low"} if able else {}
+    for other, messages in begun.items():
+        content = create(**says("", model, messages=messages, **more)).choices[0].message.content
+        assert "fine" in content, other
+
+
 @feature("length")
 def test_length(create, model):
     for name in ["max_tokens", "max_completion_tokens"]:
@@ -355,7 +386,7 @@ def test_errors_in_streams(create, model):
     for fault in ["error_after=40", "cut_after=40", "end_after=40"]:
         seen = []
         with pytest.raises(openai.APIError) as caught:
-            ask = says("Hello", model, f"frames=60 pause_ms=1 {fault}", stream=True)
+            ask = says("Hello", model, f"frames=500 pause_ms=1 {fault}", stream=True)
             for chunk in create(**ask):
                 seen.append(chunk)
         assert caught.value.message, fault

@@ -204,7 +204,7 @@ def test_errors(chat):
 def test_errors_in_streams(chat):
     for fault in ["error_after=40", "end_after=40"]:
         with pytest.raises(openai.APIError):
-            list(chat().stream(prompt("Hello", f"frames=60 pause_ms=1 {fault}")))
+            list(chat().stream(prompt("Hello", f"frames=500 pause_ms=1 {fault}")))
 
 
 @feature("list", table="embeddings")
