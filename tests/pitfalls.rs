@@ -21,7 +21,7 @@
 //! | 3.45 cumulative counts | `tests/wire/upstream/claude/*.sse` |
 //! | 3.47 one id, time and model for a stream | `families::usage_comes_where_it_is_asked_for` |
 //! | 3.51 framing of events | `laws::replies::*`, `tests/wire/upstream/claude/framing.sse` |
-//! | 3.52 Python's dictionaries | the decoder of `/converse-stream` |
+//! | 3.52 Python's dictionaries | `converse::what_python_writes_is_read`, `tests/wire/upstream/converse` |
 //! | 3.54 a first chunk without choices | `tests/wire/reply/openai_chat/filter_only.sse` |
 //! | 3.55 compressed bodies | `answers::a_compressed_body_is_not_taken` |
 
@@ -38,6 +38,17 @@ static PROXY: LazyLock<Proxy> = LazyLock::new(Proxy::start);
 const OLD: &str = "anthropic--claude-4.5-sonnet";
 const NEW: &str = "anthropic--claude-4.8-opus";
 const GEMINI: &str = "gemini-2.5-flash";
+/// One of each grammar and set of rules.
+const ALL: &[&str] = &[
+    OLD,
+    NEW,
+    GEMINI,
+    "gemini-3.5-flash",
+    "amazon--nova-pro",
+    "cohere--command-a-reasoning",
+    "orchestration/gpt-4o",
+    "orchestration/anthropic--claude-4.5-sonnet",
+];
 
 /// A proxy of the test's own, and the reply of `model` to this.
 fn ask(model: &str, mut body: Value) -> (Proxy, Reply) {
@@ -114,7 +125,7 @@ fn streamed_calls(model: &str, fault: Fault) -> Vec<Value> {
 
 #[test]
 fn p03_01_calls_are_counted_from_0_in_order_of_appearance() {
-    for model in [OLD, GEMINI, "orchestration/gpt-4o"] {
+    for model in ALL {
         let deltas = streamed_calls(model, Fault::default());
         let mut indices: Vec<u64> = deltas.iter().map(|d| d["index"].as_u64().unwrap()).collect();
         indices.dedup();
@@ -141,7 +152,7 @@ fn p03_02_calls_that_come_interleaved_are_told_one_after_the_other() {
 
 #[test]
 fn p03_03_id_and_name_are_said_once() {
-    for model in [OLD, GEMINI, "orchestration/gpt-4o"] {
+    for model in ALL {
         for index in 0..2 {
             let deltas = streamed_calls(model, Fault::default());
             let of: Vec<_> = deltas.iter().filter(|d| d["index"] == index).collect();
@@ -225,7 +236,7 @@ fn p03_09_calls_and_results_without_the_other() {
         json!([user("hi"), calls(json!([call("a", "{}")])), result("a", "1"), result("a", "1")]),
     ];
     for messages in table {
-        for model in [OLD, NEW, GEMINI, "orchestration/gpt-4o"] {
+        for model in ALL {
             sent(model, with_tools(messages.clone()));
         }
     }
@@ -281,14 +292,14 @@ fn p03_11_the_choice_of_tools() {
 fn p03_12_no_choice_without_tools_and_tools_where_there_were_calls() {
     let search = json!([{"type": "web_search"}]);
     let body = with(with(said(json!([user("hi")])), "tools", search), "tool_choice", json!("auto"));
-    for model in [OLD, GEMINI] {
+    for model in ALL {
         let body = sent(model, body.clone());
         assert!(body.get("tool_choice").or(body.get("toolConfig")).is_none(), "{body}");
     }
     let loops = said(json!([user("hi"), calls(json!([call("a", "{}")])), result("a", "18")]));
     let body = sent(OLD, loops.clone());
     assert_eq!(body.pointer("/tools/0/name"), Some(&json!("get_weather")));
-    for model in [GEMINI, "orchestration/gpt-4o"] {
+    for model in ALL {
         sent(model, loops.clone());
     }
 }
@@ -297,7 +308,7 @@ fn p03_12_no_choice_without_tools_and_tools_where_there_were_calls() {
 fn p03_13_tools_that_a_vendor_runs_are_left_out_and_named() {
     let mut all = tools(&["get_weather"]);
     all.as_array_mut().unwrap().push(json!({"type": "code_interpreter", "container": "x"}));
-    for model in [OLD, GEMINI] {
+    for model in ALL {
         let (proxy, reply) = ask(model, with(said(json!([user("hi")])), "tools", all.clone()));
         assert_eq!(reply.status, 200, "{}", reply.text());
         assert_eq!(reply.header("x-proxy-dropped"), "tools[1]");
@@ -308,7 +319,7 @@ fn p03_13_tools_that_a_vendor_runs_are_left_out_and_named() {
 #[test]
 fn p03_15_names_of_tools_fit_and_come_back() {
     let long = format!("server.files/{}", "x".repeat(80));
-    for model in [OLD, GEMINI, "orchestration/gpt-4o"] {
+    for model in ALL {
         let body = with(said(json!([user("hi")])), "tools", tools(&[&long, "a b"]));
         let body = with(body, "tool_choice", json!("required"));
         for is_stream in [false, true] {
@@ -375,7 +386,7 @@ fn p03_17_it_ends_with_tool_calls_where_there_are_some_and_only_there() {
 #[test]
 fn p03_19_a_stream_without_its_end_is_no_reply() {
     let proxy = Proxy::start();
-    for model in [OLD, GEMINI, "orchestration/gpt-4o"] {
+    for model in ALL {
         proxy.demo.push(Fault { frames: Some(200), end_after: Some(7), ..Fault::default() });
         let body = with(said(json!([user("hi")])), "stream", json!(true));
         let reply = proxy.chat(&with(body, "model", json!(model)));
@@ -477,7 +488,7 @@ fn p03_28_texts_of_nothing_are_left_out() {
         {"role": "assistant", "content": ""},
         user(""),
     ]);
-    for model in [OLD, NEW, GEMINI, "orchestration/anthropic--claude-4.5-sonnet"] {
+    for model in ALL {
         sent(model, said(messages.clone()));
     }
 }
@@ -485,7 +496,7 @@ fn p03_28_texts_of_nothing_are_left_out() {
 #[test]
 fn p03_29_no_content_beside_calls_is_null() {
     let body = with(with_tools(json!([user("get_weather")])), "tool_choice", json!("required"));
-    for model in [OLD, GEMINI] {
+    for model in ALL {
         let message = ask(model, body.clone()).1.json()["choices"][0]["message"].clone();
         assert!(message["tool_calls"].is_array() && message["content"].is_null(), "{message}");
     }
@@ -506,7 +517,7 @@ fn p03_30_instructions_from_anywhere_in_order() {
     let body = sent(GEMINI, said(messages));
     assert_eq!(text(&body, "/systemInstruction/parts", "text"), ["one", "two"]);
     let alone = said(json!([{"role": "system", "content": "one"}]));
-    for model in [OLD, GEMINI, "orchestration/gpt-4o"] {
+    for model in ALL {
         let body = sent(model, alone.clone()).to_string();
         assert!(body.contains("one") && body.contains("\"user\""), "{model}: {body}");
     }
@@ -539,7 +550,7 @@ fn p03_32_beginnings_of_replies_go_where_they_are_taken() {
     };
     assert_eq!(last(NEW), "user");
     assert_eq!(last(OLD), "assistant");
-    sent(GEMINI, said(messages.clone()));
+    ALL.iter().for_each(|model| drop(sent(model, said(messages.clone()))));
 }
 
 #[test]
@@ -551,7 +562,7 @@ fn p03_33_an_image_is_what_its_bytes_are() {
     let source = body.pointer("/messages/0/content/0/source").unwrap();
     assert_eq!(source["media_type"], "image/png", "{body}");
     for bad in ["ftp://example.org/a.png", "data:image/png,abc", "file:///etc/passwd", "%%%"] {
-        for model in [OLD, GEMINI] {
+        for model in ALL {
             let (proxy, reply) = ask(model, image(bad));
             assert_eq!(reply.status, 400, "{model} {bad}: {}", reply.text());
             let path = reply.json()["error"]["param"].as_str().unwrap().to_owned();
@@ -592,7 +603,7 @@ fn p03_35_cache_points_are_four_and_have_no_scope() {
 fn p03_36_metadata_stays_here() {
     let body = with(said(json!([user("hi")])), "metadata", json!({"a": "b"}));
     let body = with(with(body, "user", json!("u")), "store", json!(false));
-    for model in [OLD, GEMINI] {
+    for model in ALL {
         let body = sent(model, body.clone());
         for key in ["metadata", "user", "store"] {
             assert!(body.get(key).is_none(), "{model} {key}");
@@ -637,7 +648,7 @@ fn p03_39_temperature_and_top_p() {
 #[test]
 fn p03_40_what_the_vendors_have_no_word_for() {
     let hi = || said(json!([user("hi")]));
-    for model in [OLD, GEMINI] {
+    for model in ALL {
         let (_, reply) = ask(model, with(hi(), "n", json!(2)));
         assert_eq!((reply.status, &reply.json()["error"]["param"]), (400, &json!("n")));
     }
@@ -668,7 +679,7 @@ fn p03_42_json_by_every_family() {
     let hi = || said(json!([user("answer in json")]));
     let empty =
         json!({"type": "json_schema", "json_schema": {"name": "n", "strict": true, "schema": {}}});
-    for model in [OLD, GEMINI, "orchestration/gpt-4o", "gpt-4o"] {
+    for model in ALL {
         for format in [json!({"type": "json_object"}), empty.clone()] {
             if format == empty && model.contains("gpt") {
                 continue;
@@ -701,7 +712,7 @@ fn p03_43_cached_input_is_input() {
 
 #[test]
 fn p03_48_done_is_said_once_and_last() {
-    for model in [OLD, GEMINI, "orchestration/gpt-4o", "gpt-4o"] {
+    for model in ALL.iter().chain(&["gpt-4o"]) {
         let mut body = with(said(json!([user("hi")])), "stream", json!(true));
         body["model"] = json!(model);
         let reply = PROXY.chat(&body);

@@ -35,7 +35,7 @@ fn dialect(
 ) -> Option<&'static dyn UpstreamDialect> {
     match family.service.as_ref()?.grammar {
         Grammar::Other { dialect, .. } => Some(dialect),
-        Grammar::OpenAi { .. } => None,
+        _ => None,
     }
 }
 
