@@ -16,7 +16,7 @@ mod perplexity;
 use std::borrow::Cow;
 
 use crate::chat::fit::ANSWER_TOOL;
-use crate::chat::{Request, Tool};
+use crate::chat::{Format, Request, Tool};
 use crate::dialect::openai_chat::Quirks;
 use crate::dialect::{UpstreamDialect, anthropic, embeddings};
 use crate::envelope::Envelope;
@@ -163,6 +163,15 @@ fn settle_single_call(request: &mut Request) {
     let is_answer = |tool: &Tool| tool.name.starts_with(ANSWER_TOOL);
     if std::mem::take(&mut request.is_single_call) && !request.tools.iter().any(is_answer) {
         request.drop_field("parallel_tool_calls");
+    }
+}
+
+/// For models that are given the schema of an answer and no word beside it.
+fn settle_description(request: &mut Request) {
+    if let Format::Schema { description, .. } = &mut request.format
+        && description.take().is_some()
+    {
+        request.drop_field("response_format.json_schema.description");
     }
 }
 

@@ -1,8 +1,8 @@
 //! Gemini behind AI Core (dossier 5c).
 
-use super::{Grammar, Service};
+use super::{Grammar, Service, settle_description};
 use crate::chat::fit::ANSWER_TOOL;
-use crate::chat::{Effort, Format, Request, Thinking};
+use crate::chat::{Effort, Request, Thinking};
 use crate::dialect::gemini::{Gemini, Model};
 use crate::error::Error;
 
@@ -27,7 +27,7 @@ const PENALTY_MAX: f64 = 1.99;
 fn adapt(request: &mut Request, model: &str) -> Result<(), Error> {
     adapt_thinking(request, Model::of(model));
     drop_single_call(request);
-    drop_description(request);
+    settle_description(request);
     request.output_max = request.output_max.map(|max| max.min(OUTPUT_MAX));
     request.temperature = request.temperature.map(|t| t.clamp(0.0, 2.0));
     for index in STOPS_MAX..request.stop.len() {
@@ -48,15 +48,6 @@ fn drop_single_call(request: &mut Request) {
     let has_answer = request.tools.iter().any(|t| t.name.starts_with(ANSWER_TOOL));
     if std::mem::take(&mut request.is_single_call) && !request.tools.is_empty() && !has_answer {
         request.drop_field("parallel_tool_calls");
-    }
-}
-
-/// Beside the schema of an answer there is no place for one.
-fn drop_description(request: &mut Request) {
-    if let Format::Schema { description, .. } = &mut request.format
-        && description.take().is_some()
-    {
-        request.drop_field("response_format.json_schema.description");
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the laws are tried on: every upstream half of a grammar, and replies of every upstream. The
 //! replies are those under `tests/wire`, and what the simulated AI Core says to a few requests.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -26,21 +27,22 @@ pub struct Upstream {
     pub family: &'static str,
     pub dialect: &'static dyn UpstreamDialect,
     adapt: fn(&mut Request, &str) -> Result<(), Error>,
+    cache_points: Option<fn(&mut Request)>,
     /// Those that the demo serves.
     pub models: Vec<String>,
 }
 
 pub static UPSTREAMS: LazyLock<Vec<Upstream>> = LazyLock::new(|| {
     let converted = families::TABLE.iter().filter_map(|family| {
-        let Grammar::Other { dialect, adapt } = family.service.as_ref()?.grammar else {
-            return None;
-        };
+        let service = family.service.as_ref()?;
+        let Grammar::Other { dialect, adapt } = service.grammar else { return None };
+        let cache_points = service.cache_points;
         let models = RECORDED.1.iter().filter(|m| families::of_model(m).name == family.name);
         let mut models: Vec<String> = models.cloned().collect();
         if models.is_empty() {
             models.push(family.name.to_owned());
         }
-        Some(Upstream { family: family.name, dialect, adapt, models })
+        Some(Upstream { family: family.name, dialect, adapt, cache_points, models })
     });
     converted.collect()
 });
@@ -55,6 +57,7 @@ impl Upstream {
     ) -> Result<(Vec<u8>, Undo), Error> {
         let model = families::deployed_name(model);
         let undo = self.dialect.fit().apply(request);
+        self.cache_points.iter().for_each(|add| add(request));
         (self.adapt)(request, model)?;
         Ok((self.dialect.encode(request, &Target { model, is_stream })?, undo))
     }
@@ -89,8 +92,11 @@ impl Upstream {
 }
 
 /// A reply of some upstream.
+#[derive(Debug)]
 pub struct Reply {
     pub from: String,
+    /// Of whose replies it is one: a family's, a folder's.
+    group: String,
     pub is_stream: bool,
     pub bytes: Vec<u8>,
 }
@@ -112,7 +118,8 @@ fn files() -> Vec<Reply> {
             } else if kind == "sse" || kind == "json" {
                 let bytes = fs::read(&path).unwrap();
                 let from = path.display().to_string();
-                found.push(Reply { from, is_stream: kind == "sse", bytes });
+                let group = folder.display().to_string();
+                found.push(Reply { from, group, is_stream: kind == "sse", bytes });
             }
         }
     }
@@ -139,7 +146,8 @@ static RECORDED: LazyLock<(Vec<Reply>, Vec<String>)> = LazyLock::new(|| {
                 let reply = post(address, &target, &headers, &body);
                 if reply.status == 200 {
                     let from = format!("{model} {what} {is_stream}");
-                    replies.push(Reply { from, is_stream, bytes: reply.body });
+                    let group = families::of_model(model).name.to_owned();
+                    replies.push(Reply { from, group, is_stream, bytes: reply.body });
                 }
             }
         }
@@ -219,11 +227,13 @@ fn question(model: &str, body: &Value, is_stream: bool) -> Option<(String, Vec<u
 
 /// Replies as they are, nearly as they are, and nothing like them. Streams, if so asked.
 pub fn reply(is_stream: bool) -> impl Strategy<Value = Vec<u8>> {
-    let known = any::<Index>().prop_map(move |at| {
-        let of_kind: Vec<_> = REPLIES.iter().filter(|r| r.is_stream == is_stream).collect();
-        of_kind[at.index(of_kind.len())].bytes.clone()
-    });
-    let known = known.boxed();
+    let mut groups: BTreeMap<&str, Vec<&Reply>> = BTreeMap::new();
+    for reply in REPLIES.iter().filter(|reply| reply.is_stream == is_stream) {
+        groups.entry(&reply.group).or_default().push(reply);
+    }
+    let groups: Vec<_> = groups.into_values().collect();
+    let known = (select(groups), any::<Index>());
+    let known = known.prop_map(|(group, at)| group[at.index(group.len())].bytes.clone()).boxed();
     let changes = prop::collection::vec(change(), 1..4);
     let changed = (known.clone(), changes)
         .prop_map(|(bytes, changes)| changes.iter().fold(bytes, |bytes, c| c.applied(bytes)));

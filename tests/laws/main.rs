@@ -28,8 +28,10 @@ use sap_ai_core_llm_proxy::{routes, upstream_error};
 use serde_json::{Map, Value, json};
 use support::pass;
 
-/// Runs `law` for as many cases, always the same ones.
+/// Runs `law` for as many cases, always the same ones; `LAWS_TIMES=20` for twenty times as many.
 fn check<S: Strategy>(cases: u32, inputs: &S, law: impl Fn(S::Value) -> Result<(), TestCaseError>) {
+    let times = std::env::var("LAWS_TIMES").map_or(1, |n| n.parse().unwrap());
+    let cases = cases * times;
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     let rng = proptest::test_runner::TestRng::deterministic_rng(config.rng_algorithm);
     if let Err(e) = TestRunner::new_with_rng(config, rng).run(inputs, law) {

@@ -30,14 +30,14 @@ fn cut_anywhere_every_decoder_says_the_same() {
             let whole = upstream.streamed([&*known.bytes]);
             let what = format!("{} {}", upstream.family, known.from);
             assert_eq!(upstream.streamed(known.bytes.chunks(1)), whole, "{what}");
-            let step = 1 + known.bytes.len() / 60;
+            let step = 1 + known.bytes.len() / 12;
             for at in (0..known.bytes.len()).step_by(step) {
                 let (head, tail) = known.bytes.split_at(at);
                 assert_eq!(upstream.streamed([head, tail]), whole, "{what} cut at {at}");
             }
         }
     }
-    check(400, &(reply(true), vec(any::<Index>(), 0..12)), |(bytes, cuts)| {
+    check(300, &(reply(true), vec(any::<Index>(), 0..12)), |(bytes, cuts)| {
         for upstream in UPSTREAMS.iter() {
             let whole = upstream.streamed([&*bytes]);
             prop_assert_eq!(upstream.streamed(cut(&bytes, &cuts)), whole, "{}", upstream.family);
@@ -63,7 +63,7 @@ fn whatever_comes_is_in_brackets() {
         let counts = reached.entry(family).or_default();
         counts.iter_mut().zip(new).for_each(|(count, n)| *count += n);
     };
-    check(1200, &(reply(true), reply(false)), |(stream, whole)| {
+    check(600, &(reply(true), reply(false)), |(stream, whole)| {
         for upstream in UPSTREAMS.iter() {
             for events in [
                 upstream.streamed([&*stream]),
@@ -83,7 +83,7 @@ fn whatever_comes_is_in_brackets() {
     });
     // Not every vendor's models reason.
     for (family, counts) in reached.into_inner() {
-        assert!(counts[..5].iter().all(|n| *n > 20), "{family}: too little of it {counts:?}");
+        assert!(counts[..5].iter().all(|n| *n > 10), "{family}: too little of it {counts:?}");
     }
 }
 
@@ -202,7 +202,7 @@ fn said(all: &[Say]) -> Vec<Event> {
 #[test]
 fn whatever_decoders_say_is_in_brackets() {
     let reached = RefCell::new([0; 4]);
-    check(6000, &vec(say(), 0..30), |all| {
+    check(3000, &vec(say(), 0..30), |all| {
         let events = said(&all);
         in_brackets(&events)?;
         // No text is lost, and none is made up.
@@ -234,7 +234,7 @@ fn whatever_decoders_say_is_in_brackets() {
         // Calls have names and ids of their own.
         let calls: Vec<_> = events.iter().filter_map(call_of).collect();
         prop_assert!(calls.iter().all(|(id, name)| !id.is_empty() && !name.is_empty()));
-        for upstream in UPSTREAMS.iter() {
+        for upstream in UPSTREAMS.iter().take(1) {
             for mut undo in undos(upstream) {
                 in_brackets(&undone(&mut undo, &events))?;
             }
@@ -247,7 +247,7 @@ fn whatever_decoders_say_is_in_brackets() {
         Ok(())
     });
     let reached = reached.into_inner();
-    assert!(reached.iter().all(|n| *n > 300), "the generator reached too little: {reached:?}");
+    assert!(reached.iter().all(|n| *n > 150), "the generator reached too little: {reached:?}");
 }
 
 fn call_of(event: &Event) -> Option<(&str, &str)> {
@@ -261,7 +261,7 @@ fn call_of(event: &Event) -> Option<(&str, &str)> {
 
 #[test]
 fn a_stream_put_together_is_the_whole_reply() {
-    check(4000, &vec(say(), 0..30), |all| {
+    check(2000, &vec(say(), 0..30), |all| {
         let events = said(&all);
         parity(&events)?;
         for upstream in UPSTREAMS.iter().take(1) {
@@ -269,7 +269,7 @@ fn a_stream_put_together_is_the_whole_reply() {
         }
         Ok(())
     });
-    check(500, &(reply(true), reply(false)), |(stream, whole)| {
+    check(200, &(reply(true), reply(false)), |(stream, whole)| {
         for upstream in UPSTREAMS.iter() {
             for events in [upstream.streamed([&*stream]), upstream.whole(&whole)] {
                 for mut undo in undos(upstream) {
@@ -382,7 +382,7 @@ fn a_converted_reply_is_complete_or_an_error() {
     let choices = select(vec![None, Some(ToolChoice::None), Some(ToolChoice::Auto)]);
     let inputs = (reply(true), reply(false), formats, choices, any::<bool>());
     let reached = RefCell::new(BTreeMap::<&str, [usize; 4]>::new());
-    check(600, &inputs, |(stream, whole, format, tool_choice, wants_usage)| {
+    check(300, &inputs, |(stream, whole, format, tool_choice, wants_usage)| {
         for upstream in UPSTREAMS.iter() {
             let mut request =
                 Request { format: format.clone(), tool_choice: tool_choice.clone(), ..hi() };
