@@ -30,7 +30,8 @@ def main(path, families_path, *versions):
     failed = [row for row in rows if not row["passed"]]
     print()
     for row in failed:
-        print(f"FAILED: {row['sdk']}: {row['feature']} ({row['model']})")
+        what = f"refused: {row['needs']}" if row["feature"] == "refused" else row["feature"]
+        print(f"FAILED: {row['sdk']}: {what} ({row['model']})")
     for hole in holes:
         print(f"not tried: {hole}")
     print(f"{len(rows)} outcomes, {len(failed)} failed")
