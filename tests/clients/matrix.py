@@ -21,16 +21,16 @@ def main(path, families_path, *versions):
         rows = sorted(map(json.loads, lines), key=lambda row: SDKS.index(row["sdk"]))
     with open(families_path) as table:
         families = json.load(table)
-    lacks = {m: row.get("lacks", {}) for kind in ["chat", "embeddings"] for m, row in families[kind].items()}
     print(f"{', '.join(versions)}.", f"`{REFUSED}`: the vendor has no such thing, and the proxy says so.", sep="\n")
     for name, title in TITLES.items():
         print(f"\n### {title}\n")
         print_table([row for row in rows if row["table"] == name], by_model=name != "openai")
-    holes = holes_in(rows, lacks)
+    holes = list(holes_in(rows, {"families": families["chat"], "embeddings": families["embeddings"]}))
     failed = [row for row in rows if not row["passed"]]
     print()
     for row in failed:
-        print(f"FAILED: {row['sdk']}: {row['feature']} ({row['model']})")
+        what = f"refused: {row['needs']}" if row["feature"] == "refused" else row["feature"]
+        print(f"FAILED: {row['sdk']}: {what} ({row['model']})")
     for hole in holes:
         print(f"not tried: {hole}")
     print(f"{len(rows)} outcomes, {len(failed)} failed")
@@ -61,16 +61,16 @@ def cell(of_line, across, column, plain):
     return EMPTY
 
 
-def holes_in(rows, lacks):
+def holes_in(rows, tables):
     tried = {}
     for row in rows:
         if row["feature"] != "refused":
             models = tried.setdefault((row["table"], row["sdk"], row["feature"], row["needs"]), set())
             models.add(row["model"])
     for (table, sdk, feature, needs), models in tried.items():
-        if table != "openai" and feature != "rerank":
-            for model in {m for (t, *_), of in tried.items() if t == table for m in of} - models:
-                if needs not in lacks[model]:
+        if feature != "rerank":
+            for model, row in tables.get(table, {}).items():
+                if model not in models and needs not in row.get("lacks", {}):
                     yield f"{sdk}: {feature} ({model})"
         twin = {TWINS[0]: TWINS[1], TWINS[1]: TWINS[0]}.get(sdk)
         if twin and feature not in PYTHON_ONLY and tried.get((table, twin, feature, needs)) != models:
