@@ -4,8 +4,9 @@
 //! one after the other, and pass the reply on. Knows neither the sockets towards clients nor the HTTP library towards AI
 //! Core: a client is a [`Client`], AI Core an [`AiCore`].
 
+mod exchange;
+
 use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
@@ -15,8 +16,10 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
+use exchange::Exchange;
+
 use crate::aicore::{
-    AiCore, FetchSettings, Fetcher, HeaderText, Request, Response, Settings, URLS_MAX, Url, Watch,
+    AiCore, FetchSettings, Fetcher, HeaderText, Request, Response, Settings, URLS_MAX, Url,
 };
 use crate::auth::Auth;
 use crate::chat::{self, Source};
@@ -25,25 +28,20 @@ use crate::convert::Conversion;
 use crate::credentials::Credentials;
 use crate::deployed::{self, Deployed};
 use crate::dialect::openai_chat::{self, PassStream, Quirks};
-use crate::dialect::{Dialect, Passed, Passing, Target, UpstreamDialect, embeddings, rerank};
+use crate::dialect::{Target, UpstreamDialect, embeddings, rerank};
 use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::families::{Grammar, Service};
 use crate::healing::{CURES_MAX, Cure};
-use crate::log::RequestLine;
 use crate::models::{Deployment, Model, Models};
-use crate::routes::{Action, Route, dialect_of, route};
+use crate::routes::{Action, Route, route};
 use crate::vault::{Bounds, Vault};
-use crate::{healing, local, media, sse, upstream_error};
+use crate::{healing, local, media, upstream_error};
 
 /// What is read of an error answer.
 const ERROR_BYTES_MAX: usize = 256 * 1024;
 /// The longest silence of the AI API.
 const LOOK_UP_SILENCE_MAX: Duration = Duration::from_secs(15);
-/// The longest list of what was dropped.
-const DROPPED_BYTES_MAX: usize = 1000;
-/// The largest single event of a stream.
-const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// One request of a client, and the way back to it. All methods take `&self`: while a reply is awaited, keep-alives are
 /// written from within the wait.
@@ -629,252 +627,6 @@ impl Call<'_> {
     }
 }
 
-/// A request on its way: the client, what was sent to it, and what the log will say.
-struct Exchange {
-    client: Rc<dyn Client>,
-    dialect: Dialect,
-    /// On every answer.
-    headers: Headers,
-    line: RefCell<RequestLine>,
-    began_at: Instant,
-    /// How long a stream's client may hear nothing before it hears a keep-alive.
-    keep_alive: Cell<Option<Duration>>,
-    last_heard: Cell<Instant>,
-    has_head: Cell<bool>,
-    has_content: Cell<bool>,
-}
-
-impl Exchange {
-    fn new(client: Rc<dyn Client>, relay: &Relay) -> Exchange {
-        let dialect = dialect_of(client.target());
-        let id = local::request_id(client.header("x-request-id"));
-        let mut headers: Headers = vec![("x-request-id", id.clone().into())];
-        if dialect == Dialect::Anthropic {
-            headers.push(("request-id", id.clone().into()));
-        }
-        if let Some(origin) = relay.allowed_origin(client.header("origin")) {
-            headers.push(("access-control-allow-origin", origin));
-            headers.push(("access-control-expose-headers", "*".into()));
-        }
-        // A cache must not give one origin what was said to another, be it silence.
-        if !relay.cors_origins.is_empty() && !relay.allows_all_origins() {
-            headers.push(("vary", "origin".into()));
-        }
-        let line = RequestLine { id, ..RequestLine::default() };
-        Exchange {
-            client,
-            dialect,
-            headers,
-            line: RefCell::new(line),
-            began_at: Instant::now(),
-            keep_alive: Cell::new(None),
-            last_heard: Cell::new(Instant::now()),
-            has_head: Cell::new(false),
-            has_content: Cell::new(false),
-        }
-    }
-
-    fn read_body(&self, bytes_max: usize) -> Result<Vec<u8>, Error> {
-        match self.client.header("content-encoding") {
-            None => self.client.body(bytes_max),
-            Some(encoding) if encoding.eq_ignore_ascii_case("identity") => {
-                self.client.body(bytes_max)
-            }
-            Some(encoding) => {
-                Err(Error::UnsupportedEncoding { encoding: encoding.chars().take(50).collect() })
-            }
-        }
-    }
-
-    /// The shape of lists of models: Anthropic's where its version header is sent.
-    fn list_dialect(&self) -> Dialect {
-        match self.client.header("anthropic-version") {
-            Some(_) => Dialect::Anthropic,
-            None => self.dialect,
-        }
-    }
-
-    fn next_try(&self, deployment: &Deployment) {
-        let mut line = self.line.borrow_mut();
-        line.tries += 1;
-        line.deployment.clone_from(&deployment.id);
-    }
-
-    fn note_dropped(&self, paths: Vec<String>) {
-        let dropped = &mut self.line.borrow_mut().dropped;
-        for path in paths.into_iter().map(Cow::Owned) {
-            if !dropped.contains(&path) {
-                dropped.push(path);
-            }
-        }
-    }
-
-    fn answer_json(&self, status: u16, body: impl Into<Vec<u8>>) -> Result<(), Error> {
-        self.answer(status, vec![("content-type", "application/json".into())], &body.into())
-    }
-
-    fn answer_empty(&self, status: u16, headers: Headers) -> Result<(), Error> {
-        self.answer(status, headers, b"")
-    }
-
-    fn answer(&self, status: u16, headers: Headers, body: &[u8]) -> Result<(), Error> {
-        let head = self.head(status, headers);
-        self.note_first_byte();
-        self.client.answer(&head, body)
-    }
-
-    fn head(&self, status: u16, mut headers: Headers) -> Head {
-        self.line.borrow_mut().status = status;
-        headers.extend(self.headers.iter().cloned());
-        let dropped = &self.line.borrow().dropped;
-        if !dropped.is_empty() {
-            headers.push(("x-proxy-dropped", listed(dropped).into()));
-        }
-        Head { status, headers }
-    }
-
-    /// Passes a stream on, frame by frame, as it comes.
-    #[inline(never)]
-    fn pass_stream(&self, mut response: Response, stream: &mut dyn Passing) -> Result<(), Error> {
-        let mut frames = sse::Frames::default();
-        let mut out = vec![];
-        loop {
-            let count = frames.read(|room| response.read(room))?;
-            out.clear();
-            let mut passed = Passed::Nothing;
-            while let Some(frame) = frames.next_frame() {
-                passed = stream.frame(&frame, &mut out);
-                if matches!(passed, Passed::Done | Passed::Failed(_)) {
-                    break;
-                }
-            }
-            if count == 0 && !matches!(passed, Passed::Done | Passed::Failed(_)) {
-                passed = stream.finish(&mut out);
-            }
-            if matches!(passed, Passed::Done | Passed::Failed(_)) {
-                self.line.borrow_mut().usage = stream.usage();
-            }
-            match passed {
-                Passed::Done => {
-                    self.end_stream(&out)?;
-                    response.finish();
-                    return Ok(());
-                }
-                Passed::Failed(error) => {
-                    self.send_parts(&out)?;
-                    return Err(error);
-                }
-                Passed::Nothing | Passed::Content => self.send_parts(&out)?,
-            }
-            // AI Core may say things that are nothing to the client, for minutes.
-            if self.patience() == Some(Duration::ZERO) {
-                self.silent()?;
-            }
-            if frames.pending() > FRAME_BYTES_MAX {
-                return Err(Error::BadReply {
-                    what: "SAP AI Core sent an event without end.".into(),
-                });
-            }
-        }
-    }
-
-    fn send_parts(&self, parts: &[u8]) -> Result<(), Error> {
-        if parts.is_empty() {
-            return Ok(());
-        }
-        self.begin_stream();
-        self.note_content();
-        self.last_heard.set(Instant::now());
-        self.client.part(parts)
-    }
-
-    fn end_stream(&self, parts: &[u8]) -> Result<(), Error> {
-        self.begin_stream();
-        self.note_content();
-        self.client.end(parts)
-    }
-
-    /// The status is committed here: with the first frame that means something, or the first keep-alive.
-    fn begin_stream(&self) {
-        if self.has_head.replace(true) {
-            return;
-        }
-        let headers = vec![
-            ("content-type", "text/event-stream".into()),
-            ("cache-control", "no-cache".into()),
-            // nginx in front of us would hold the stream back.
-            ("x-accel-buffering", "no".into()),
-        ];
-        let head = self.head(200, headers);
-        self.client.begin(&head);
-    }
-
-    /// A keep-alive is none.
-    fn note_content(&self) {
-        if !self.has_content.replace(true) {
-            self.note_first_byte();
-        }
-    }
-
-    /// An error answer, or, after the head, an error frame and an end that is none.
-    fn fail(&self, error: &Error) {
-        self.line.borrow_mut().failed(error);
-        if *error == Error::ClientGone {
-            self.line.borrow_mut().status = error.status();
-            return self.client.abort();
-        }
-        let id = self.line.borrow().id.clone();
-        let body = self.dialect.error_body(error, &id);
-        if self.has_head.get() {
-            let mut frame = vec![];
-            sse::write_data(&mut frame, body.as_bytes());
-            let _ = self.client.part(&frame);
-            return self.client.abort();
-        }
-        let mut headers: Headers = vec![("content-type", "application/json".into())];
-        headers.extend(error.retry_after().map(|v| ("retry-after", v.to_owned().into())));
-        headers.extend(error.allow().map(|v| ("allow", v.into())));
-        if *error == Error::Unauthorized {
-            headers.push(("www-authenticate", "Bearer".into()));
-        }
-        // Whether the client still gets it changes nothing.
-        let _ = self.answer(error.status(), headers, body.as_bytes());
-    }
-
-    fn note_first_byte(&self) {
-        self.line.borrow_mut().first_byte = Some(self.began_at.elapsed());
-    }
-
-    fn log(&self) {
-        if !RequestLine::is_wanted() {
-            return;
-        }
-        let mut line = self.line.borrow_mut();
-        line.client = self.client.address().to_string();
-        line.method = self.client.method().to_owned();
-        let path = self.client.target().split('?').next().unwrap_or("");
-        line.path = path.chars().take(200).collect();
-        line.total = self.began_at.elapsed();
-        line.write();
-    }
-}
-
-impl Watch for Exchange {
-    fn socket(&self) -> Option<BorrowedFd<'_>> {
-        self.client.socket()
-    }
-
-    fn patience(&self) -> Option<Duration> {
-        Some(self.keep_alive.get()?.saturating_sub(self.last_heard.get().elapsed()))
-    }
-
-    fn silent(&self) -> Result<(), Error> {
-        self.begin_stream();
-        self.last_heard.set(Instant::now());
-        self.client.part(sse::KEEP_ALIVE)
-    }
-}
-
 /// Where no key is asked for, any web page that a user visits could call the proxy, and read its answers: so only origins
 /// that are named may.
 fn cors_origins(config: &Config) -> Vec<String> {
@@ -941,22 +693,6 @@ fn ask_for_usage(body: &mut Envelope, quirks: Quirks) -> Result<bool, Error> {
         body.set("stream_options", String::from_utf8_lossy(&options.to_bytes()));
     }
     Ok(wants_usage)
-}
-
-/// Names for a header, which proxies before us refuse where it is long.
-fn listed(names: &[Cow<'static, str>]) -> String {
-    let mut list = String::new();
-    for name in names {
-        if list.len() + name.len() > DROPPED_BYTES_MAX {
-            list.push_str(", ...");
-            break;
-        }
-        if !list.is_empty() {
-            list.push_str(", ");
-        }
-        list.push_str(name);
-    }
-    list
 }
 
 /// What an error asks for, where it can be had and has not been tried.
