@@ -292,12 +292,33 @@ impl Request {
         turns.sum::<usize>() + tools.sum::<usize>()
     }
 
-    /// Notes that this will not be seen upstream.
+    /// Notes that this will not be seen upstream. Of very many, the first are named.
     pub fn drop_field(&mut self, path: impl Into<Cow<'static, str>>) {
-        let path = path.into();
-        if !self.dropped.contains(&path) {
-            self.dropped.push(path);
+        if self.dropped.len() > DROPPED_MAX {
+            return;
         }
+        let path = path.into();
+        if self.dropped.contains(&path) {
+            return;
+        }
+        let is_full = self.dropped.len() == DROPPED_MAX;
+        self.dropped.push(if is_full { Cow::Borrowed("...") } else { path });
+    }
+}
+
+/// Names of dropped fields; they are told in a header.
+const DROPPED_MAX: usize = 50;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_dropped_fields_some_are_named() {
+        let mut request = Request::default();
+        (0..100_000).for_each(|n| request.drop_field(format!("tools[{}]", n / 2)));
+        assert_eq!(request.dropped.len(), 51);
+        assert_eq!(request.dropped[48..], ["tools[48]", "tools[49]", "..."]);
     }
 }
 

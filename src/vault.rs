@@ -4,7 +4,7 @@
 //! place for them. So they are kept here under the id of the call they came before, and put back when that call returns in
 //! a conversation. Bounded by entries, bytes and age; what is lost costs a turn its thinking, never the request.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -53,15 +53,22 @@ impl Vault {
         Vault { bounds, kept: Mutex::default() }
     }
 
-    /// Puts back, before the calls of each assistant's turn that has none of its own, what was kept of them.
+    /// Puts back, before the calls of each assistant's turn that has none of its own, what was kept of them. Once for each
+    /// id, and so much: the last turns are what a model goes on from, so they come first.
     pub fn restore(&self, request: &mut Request, now: Instant) {
-        for turn in request.turns.iter_mut().filter(|t| t.role == Role::Assistant) {
+        let mut restored = HashSet::new();
+        let mut bytes_left = RESTORED_BYTES_MAX;
+        for turn in request.turns.iter_mut().rev().filter(|t| t.role == Role::Assistant) {
             let is_sealed = |b: &Block| matches!(b, Block::Reasoning { seal: Some(_), .. });
             let is_carried = turn.blocks.iter().any(is_sealed);
             let mut reasoning = vec![];
             for block in &mut turn.blocks {
                 let Block::ToolCall { id, seal, .. } = block else { continue };
-                let Some(sealed) = self.find(id, now) else { continue };
+                if restored.contains(id) {
+                    continue;
+                }
+                let Some(sealed) = self.find(id, now, &mut bytes_left) else { continue };
+                restored.insert(id.clone());
                 reasoning.extend(sealed.reasoning);
                 if seal.is_none() {
                     *seal = sealed.call;
@@ -75,11 +82,15 @@ impl Vault {
         }
     }
 
-    fn find(&self, id: &str, now: Instant) -> Option<Sealed> {
+    fn find(&self, id: &str, now: Instant, bytes_left: &mut usize) -> Option<Sealed> {
         let kept = self.lock();
         let entry = kept.by_id.get(id)?;
         let is_fresh = now.saturating_duration_since(entry.at) <= self.bounds.age_max;
-        is_fresh.then(|| entry.sealed.clone())
+        if !is_fresh {
+            return None;
+        }
+        *bytes_left = bytes_left.checked_sub(entry.bytes)?;
+        Some(entry.sealed.clone())
     }
 
     fn keep(&self, id: String, sealed: Sealed, now: Instant) {
@@ -95,6 +106,7 @@ impl Vault {
         let before = kept.by_id.insert(id, Entry { sealed, at: now, bytes, number });
         kept.bytes -= before.map_or(0, |entry| entry.bytes);
         kept.forget(&self.bounds, now);
+        kept.shrink();
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -116,6 +128,14 @@ impl Kept {
                 self.by_id.remove(id);
             }
             self.order.pop_front();
+        }
+    }
+
+    /// Ids that are kept again and again leave their old places behind.
+    fn shrink(&mut self) {
+        let Kept { by_id, order, .. } = self;
+        if order.len() > 2 * by_id.len() + 16 {
+            order.retain(|(id, number)| by_id.get(id).is_some_and(|e| e.number == *number));
         }
     }
 }
@@ -186,6 +206,9 @@ impl Recorder {
     }
 }
 
+/// What is put back into one request.
+const RESTORED_BYTES_MAX: usize = 8 << 20;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,16 +236,20 @@ mod tests {
         reply(id).iter().for_each(|event| recorder.event(event, vault));
     }
 
-    fn restored(vault: &Vault, id: &str, now: Instant) -> Vec<Block> {
-        let call = Block::ToolCall {
-            id: id.into(),
+    fn asked(ids: &[&str]) -> Request {
+        let call = |id: &&str| Block::ToolCall {
+            id: id.to_string(),
             name: "f".into(),
             arguments: "{}".into(),
             seal: None,
             cache: None,
         };
-        let turns = vec![Turn { role: Role::Assistant, blocks: vec![call] }];
-        let mut request = Request { turns, ..Request::default() };
+        let turn = |id| Turn { role: Role::Assistant, blocks: vec![call(id)] };
+        Request { turns: ids.iter().map(turn).collect(), ..Request::default() }
+    }
+
+    fn restored(vault: &Vault, id: &str, now: Instant) -> Vec<Block> {
+        let mut request = asked(&[id]);
         vault.restore(&mut request, now);
         request.turns.remove(0).blocks
     }
@@ -252,5 +279,33 @@ mod tests {
         assert!(
             kept.bytes <= 800 && !kept.by_id.is_empty() && kept.order.len() == kept.by_id.len()
         );
+    }
+
+    #[test]
+    fn an_id_comes_back_once_and_not_too_much_does() {
+        let vault = vault(100, 400 << 20);
+        record(&vault, "a");
+        let mut request = asked(&["a"; 2000]);
+        vault.restore(&mut request, Instant::now());
+        assert_eq!(request.turns.iter().filter(|t| t.blocks.len() == 2).count(), 1);
+        assert_eq!(request.turns[1999].blocks.len(), 2);
+        let ids = ["b", "c", "d"];
+        for id in ids {
+            let seal = Some(Seal::Claude("s".repeat(3 << 20)));
+            let reasoning = vec![Block::Reasoning { text: String::new(), seal }];
+            vault.keep(id.into(), Sealed { reasoning, call: None }, Instant::now());
+        }
+        let mut request = asked(&ids);
+        vault.restore(&mut request, Instant::now());
+        assert_eq!(request.turns.iter().map(|t| t.blocks.len()).collect::<Vec<_>>(), [1, 2, 2]);
+    }
+
+    #[test]
+    fn an_id_that_is_kept_again_takes_one_place() {
+        let vault = vault(100, 100_000);
+        record(&vault, "old");
+        (0..1000).for_each(|_| record(&vault, "a"));
+        let kept = vault.lock();
+        assert!(kept.by_id.len() == 2 && kept.order.len() <= 20, "{}", kept.order.len());
     }
 }

@@ -7,7 +7,8 @@ use crate::error::Error;
 
 /// Where decoders write what they read. Whatever they say in whatever order, what comes out is
 /// `Start · (Open · Delta* · Close)* · Usage? · (Stop | Failed)`: blocks are opened and closed as their kind changes, calls that
-/// come interleaved are put one after the other, calls without an id get one, and nothing follows the end.
+/// come interleaved are put one after the other, what is said within a call follows it, calls without an id get one, and
+/// nothing follows the end.
 #[derive(Debug, Default)]
 pub struct Brackets {
     /// From which ids of calls without one are made.
@@ -18,6 +19,8 @@ pub struct Brackets {
     open: Option<Kind>,
     /// Calls that are not closed yet, by the upstream's key, in order of appearance. The first is the open one, if any is.
     calls: VecDeque<Call>,
+    /// What was said before those calls were over; there is none without calls.
+    held: Vec<Held>,
     /// Calls that were opened.
     call_count: usize,
     usage: Option<Usage>,
@@ -31,6 +34,14 @@ enum Kind {
     Call,
 }
 
+/// What waits for calls to be over.
+#[derive(Debug)]
+enum Held {
+    Flat(Kind, String),
+    Seal(Seal),
+    Close,
+}
+
 /// A call whose block waits to be opened, or is open.
 #[derive(Debug)]
 struct Call {
@@ -40,9 +51,20 @@ struct Call {
     /// All of the arguments so far; what was written out of them is `written` bytes.
     arguments: String,
     written: usize,
+    nesting: Nesting,
     seal: Option<Seal>,
     is_open: bool,
     is_whole: bool,
+}
+
+/// Where in a JSON text its end so far is.
+#[derive(Debug, Default)]
+struct Nesting {
+    depth: usize,
+    in_string: bool,
+    is_escaped: bool,
+    /// The outermost bracket was closed.
+    is_over: bool,
 }
 
 impl Brackets {
@@ -83,6 +105,9 @@ impl Brackets {
         if self.has_ended {
             return;
         }
+        if self.is_in_calls() {
+            return self.held.push(Held::Seal(seal));
+        }
         self.switch(Kind::Reasoning);
         self.events.push(Event::Seal(seal));
         // What follows it is another thought.
@@ -106,6 +131,7 @@ impl Brackets {
                     name,
                     arguments,
                     written: 0,
+                    nesting: Nesting::default(),
                     seal: None,
                     is_open: false,
                     is_whole: false,
@@ -128,6 +154,7 @@ impl Brackets {
     pub fn arguments(&mut self, key: u64, json: &str) {
         if let Some(call) = self.calls.iter_mut().find(|c| c.key == key) {
             call.arguments.push_str(json);
+            call.nesting.read(json);
             self.advance();
         }
     }
@@ -148,6 +175,13 @@ impl Brackets {
 
     /// The block of text or reasoning is over.
     pub fn close(&mut self) {
+        match self.held.is_empty() {
+            true => self.close_flat(),
+            false => self.held.push(Held::Close),
+        }
+    }
+
+    fn close_flat(&mut self) {
         if matches!(self.open, Some(Kind::Text | Kind::Reasoning)) {
             self.open = None;
             self.events.push(Event::Close);
@@ -190,6 +224,10 @@ impl Brackets {
             });
         };
         self.start(None);
+        // Arguments that were cut off are left so: a call without any would be another call.
+        if matches!(stop, Stop::End | Stop::ToolCalls) {
+            self.calls.iter_mut().for_each(|call| call.is_whole = true);
+        }
         self.close_all();
         self.has_ended = true;
         self.events.extend(self.usage.map(Event::Usage));
@@ -205,18 +243,50 @@ impl Brackets {
         if self.has_ended || text.is_empty() {
             return;
         }
+        if self.is_in_calls() {
+            return self.hold(kind, text);
+        }
         self.switch(kind);
         self.events.push(Event::Delta(text.to_owned()));
     }
 
-    /// Opens a block of text or reasoning, if it is not the open one. Calls before it are over.
+    /// Whether there are calls that are not over, though something else follows.
+    fn is_in_calls(&mut self) -> bool {
+        while self.calls.front().is_some_and(Call::is_over) {
+            self.write_first();
+            self.close_first();
+        }
+        !self.calls.is_empty()
+    }
+
+    fn hold(&mut self, kind: Kind, text: &str) {
+        match self.held.last_mut() {
+            Some(Held::Flat(last, held)) if *last == kind => held.push_str(text),
+            _ => self.held.push(Held::Flat(kind, text.to_owned())),
+        }
+    }
+
+    /// Says what was held, if nothing holds it any more.
+    fn release(&mut self) {
+        if !self.calls.is_empty() {
+            return;
+        }
+        for held in std::mem::take(&mut self.held) {
+            match held {
+                Held::Flat(kind, text) => self.flat(kind, &text),
+                Held::Seal(seal) => self.seal_reasoning(seal),
+                Held::Close => self.close(),
+            }
+        }
+    }
+
+    /// Opens a block of text or reasoning, if it is not the open one.
     fn switch(&mut self, kind: Kind) {
         self.start(None);
         if self.open == Some(kind) {
             return;
         }
-        self.close_calls();
-        self.close();
+        self.close_flat();
         self.open = Some(kind);
         let open = if kind == Kind::Text { Open::Text } else { Open::Reasoning };
         self.events.push(Event::Open(open));
@@ -229,21 +299,21 @@ impl Brackets {
                 return;
             }
             self.write_first();
-            let has_next = self.calls.get(1).is_some();
+            let is_followed = self.calls.len() > 1 || !self.held.is_empty();
             let Some(first) = self.calls.front() else { return };
-            // A next one has begun: this one is over if its arguments are.
-            let is_over = first.is_whole || (has_next && is_json(&first.arguments));
-            if !is_over {
+            // Arguments may follow what looks whole, as long as nothing else does.
+            if !first.is_whole && !(is_followed && first.is_over()) {
                 return;
             }
             self.close_first();
         }
+        self.release();
     }
 
     /// Opens the first call if it is not, and writes its new arguments.
     fn write_first(&mut self) {
         if self.calls.front().is_some_and(|c| !c.is_open) {
-            self.close();
+            self.close_flat();
         }
         let Some(call) = self.calls.front_mut() else { return };
         if !call.is_open {
@@ -265,7 +335,7 @@ impl Brackets {
 
     fn close_first(&mut self) {
         let Some(call) = self.calls.pop_front() else { return };
-        if call.arguments.trim().is_empty() {
+        if call.is_whole && call.arguments.trim().is_empty() {
             self.events.push(Event::Delta("{}".to_owned()));
         }
         self.events.extend(call.seal.map(Event::Seal));
@@ -284,12 +354,35 @@ impl Brackets {
 
     fn close_all(&mut self) {
         self.close_calls();
-        self.close();
+        self.release();
+        self.close_flat();
     }
 }
 
-fn is_json(text: &str) -> bool {
-    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+impl Call {
+    /// Whether it has a name and, as far as can be seen, all of its arguments.
+    fn is_over(&self) -> bool {
+        !self.name.is_empty() && (self.is_whole || self.nesting.is_over)
+    }
+}
+
+impl Nesting {
+    fn read(&mut self, json: &str) {
+        for byte in json.bytes() {
+            match byte {
+                _ if self.is_escaped => self.is_escaped = false,
+                b'\\' if self.in_string => self.is_escaped = true,
+                b'"' => self.in_string = !self.in_string,
+                _ if self.in_string => {}
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' => {
+                    self.depth = self.depth.saturating_sub(1);
+                    self.is_over |= self.depth == 0;
+                }
+                _ => {}
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -357,12 +450,7 @@ mod tests {
         });
         assert_eq!(
             cut[1..],
-            [
-                "Open(ToolCall { id: \"i\", name: \"f\" })",
-                "Delta(\"{}\")",
-                "Close",
-                "Failed(ClientGone)"
-            ]
+            ["Open(ToolCall { id: \"i\", name: \"f\" })", "Close", "Failed(ClientGone)"]
         );
     }
 
@@ -373,5 +461,86 @@ mod tests {
             b.end();
         });
         assert_eq!(events, ["Start { id: None }", "Stop(End)"]);
+    }
+
+    #[test]
+    fn only_a_call_that_is_over_gets_empty_arguments() {
+        let table: [(bool, Option<Stop>, bool); 7] = [
+            (false, Some(Stop::End), true),
+            (false, Some(Stop::ToolCalls), true),
+            (false, Some(Stop::Length), false),
+            (false, Some(Stop::Refusal), false),
+            (false, None, false),
+            (true, Some(Stop::Length), true),
+            (true, None, true),
+        ];
+        for (is_closed, stop, is_given) in table {
+            let events = told(|b| {
+                b.call(0, Some("i"), Some("f"));
+                if is_closed {
+                    b.close_call(0);
+                }
+                stop.into_iter().for_each(|stop| b.stop(stop));
+                b.end();
+            });
+            let has_arguments = events.iter().any(|e| e == "Delta(\"{}\")");
+            assert_eq!(has_arguments, is_given, "{is_closed} {stop:?} {events:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_within_a_call_follows_it() {
+        let events = told(|b| {
+            b.call(0, Some("i"), Some("f"));
+            b.arguments(0, r#"{"a":"}"#);
+            b.text("x");
+            b.text("y");
+            b.close();
+            b.text("z");
+            b.seal_reasoning(Seal::Claude("s".into()));
+            b.arguments(0, r#"\"]"}"#);
+            b.text("!");
+            b.stop(Stop::End);
+            b.end();
+        });
+        let expected = [
+            "Open(ToolCall { id: \"i\", name: \"f\" })",
+            r#"Delta("{\"a\":\"}")"#,
+            r#"Delta("\\\"]\"}")"#,
+            "Close",
+            "Open(Text)",
+            "Delta(\"xy\")",
+            "Close",
+            "Open(Text)",
+            "Delta(\"z\")",
+            "Close",
+            "Open(Reasoning)",
+            "Seal(Claude(\"s\"))",
+            "Close",
+            "Open(Text)",
+            "Delta(\"!\")",
+            "Close",
+            "Stop(ToolCalls)",
+        ];
+        assert_eq!(events[1..], expected);
+        let cut = told(|b| {
+            b.call(0, Some("i"), Some("f"));
+            b.arguments(0, "{");
+            b.reasoning("x");
+            b.fail(Error::ClientGone);
+        });
+        assert_eq!(cut[3..6], ["Close", "Open(Reasoning)", "Delta(\"x\")"]);
+    }
+
+    #[test]
+    fn long_arguments_are_read_once() {
+        let since = std::time::Instant::now();
+        let mut brackets = Brackets::new("s");
+        brackets.call(0, Some("i"), Some("f"));
+        brackets.arguments(0, r#"{"a":""#);
+        brackets.call(1, Some("j"), Some("g"));
+        (0..100_000).for_each(|_| brackets.arguments(0, "0123456789abcdef}"));
+        let took = since.elapsed();
+        assert!(took < std::time::Duration::from_secs(10), "{took:?}");
     }
 }

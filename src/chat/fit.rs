@@ -5,7 +5,11 @@
 //! write down what they are given. [`Undo`] puts back in the reply what the client must not see changed: names of tools,
 //! and the text of a reply that had to come as the arguments of a call.
 
-use std::collections::HashMap;
+mod pairs;
+
+use std::collections::{HashMap, HashSet};
+
+use pairs::paired;
 
 use super::{Block, Event, Format, Open, Request, Role, Seal, Stop, Tool, ToolChoice, Turn};
 
@@ -65,14 +69,14 @@ impl Fit {
 
     fn rename_tools(&self, request: &mut Request, undo: &mut Undo) {
         let mut names: HashMap<String, String> = HashMap::new();
-        let mut taken: Vec<String> = vec![];
+        let mut taken: HashSet<String> = HashSet::new();
         let mut rename = |name: &mut String| {
             let new = match names.get(name) {
                 Some(new) => new.clone(),
                 None => {
                     let new = self.name(name, &taken);
                     names.insert(name.clone(), new.clone());
-                    taken.push(new.clone());
+                    taken.insert(new.clone());
                     new
                 }
             };
@@ -100,18 +104,22 @@ impl Fit {
     }
 
     /// A name that fits, the same each time, and none of `taken`.
-    fn name(&self, name: &str, taken: &[String]) -> String {
-        let mut new = name.to_owned();
+    fn name(&self, name: &str, taken: &HashSet<String>) -> String {
+        let mut plain = name.to_owned();
         if !self.is_name(name) {
-            new = name.chars().map(|c| if (self.name_takes)(c) { c } else { '_' }).collect();
-            if !new.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
-                new.insert(0, '_');
+            plain = name.chars().map(|c| if (self.name_takes)(c) { c } else { '_' }).collect();
+            if !plain.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
+                plain.insert(0, '_');
             }
         }
-        if new.len() > self.name_max || taken.contains(&new) {
-            let suffix = format!("_{:08x}", hash(name) as u32);
+        let mut new = plain.clone();
+        let mut seed = name.to_owned();
+        while new.len() > self.name_max || taken.contains(&new) {
+            let suffix = format!("_{:08x}", hash(&seed) as u32);
+            new.clone_from(&plain);
             new.truncate(self.name_max.saturating_sub(suffix.len()));
             new.push_str(&suffix);
+            seed.push('_');
         }
         new
     }
@@ -137,7 +145,7 @@ impl Fit {
         };
         let description = description.map_or(String::new(), |d| format!(" {d}"));
         let (schema, is_wrapped) = as_object(schema);
-        let name = self.name(ANSWER_TOOL, &names(&request.tools));
+        let name = self.name(ANSWER_TOOL, &names(&request.tools).into_iter().collect());
         let is_only = request.tools.is_empty() || request.tool_choice == Some(ToolChoice::None);
         if is_only && request.tool_choice.is_some() {
             request.tools.clear();
@@ -161,14 +169,12 @@ impl Fit {
     fn settle_tools(&self, request: &mut Request) {
         if request.tools.is_empty() && self.needs_tools_for_calls {
             let blocks = request.turns.iter().flat_map(|t| &t.blocks);
-            let mut called = vec![];
-            for block in blocks {
-                if let Block::ToolCall { name, .. } = block
-                    && !called.contains(name)
-                {
-                    called.push(name.clone());
-                }
-            }
+            let mut seen = HashSet::new();
+            let called = blocks.filter_map(|block| match block {
+                Block::ToolCall { name, .. } => seen.insert(name).then(|| name.clone()),
+                _ => None,
+            });
+            let called: Vec<String> = called.collect();
             // They are named so that the conversation can be read, not to be called.
             request.tools = called.into_iter().map(stub).collect();
             request.tool_choice = None;
@@ -383,120 +389,6 @@ pub fn merged(turns: Vec<Turn>) -> Vec<Turn> {
     merged
 }
 
-/// Each turn's calls are answered, all of them and first, in the turn that follows. A call that never was says so; a result
-/// of no call becomes a text. Ids are made to fit, and each names one call only.
-fn paired(mut turns: Vec<Turn>, fit: &Fit) -> Vec<Turn> {
-    let mut paired: Vec<Turn> = Vec::with_capacity(turns.len());
-    let mut seen: HashMap<String, usize> = HashMap::new();
-    for i in 0..turns.len() {
-        let mut turn = std::mem::replace(&mut turns[i], Turn { role: Role::User, blocks: vec![] });
-        if turn.role == Role::User {
-            turn.blocks = turn.blocks.into_iter().flat_map(to_text_if_result).collect();
-            push(&mut paired, turn);
-            continue;
-        }
-        let results = results_of(&mut turn, &mut turns[i + 1..], fit, &mut seen);
-        push(&mut paired, turn);
-        if !results.is_empty() {
-            push(&mut paired, Turn { role: Role::User, blocks: results });
-        }
-    }
-    paired
-}
-
-fn push(turns: &mut Vec<Turn>, turn: Turn) {
-    match turns.last_mut() {
-        _ if turn.blocks.is_empty() => {}
-        Some(last) if last.role == turn.role => last.blocks.extend(turn.blocks),
-        _ => turns.push(turn),
-    }
-}
-
-/// The results of this turn's calls, taken out of the turns that follow it.
-fn results_of(
-    turn: &mut Turn,
-    later: &mut [Turn],
-    fit: &Fit,
-    seen: &mut HashMap<String, usize>,
-) -> Vec<Block> {
-    let mut results = vec![];
-    for block in &mut turn.blocks {
-        let Block::ToolCall { id, name, arguments, .. } = block else { continue };
-        *arguments = object(std::mem::take(arguments));
-        let mut result = take_result(later, id).unwrap_or_else(|| Block::ToolResult {
-            id: String::new(),
-            name: String::new(),
-            content: vec![Block::text("The call was interrupted; it has no result.")],
-            is_error: true,
-            cache: None,
-        });
-        let count = seen.entry(id.clone()).or_insert(0);
-        *count += 1;
-        *id = fitting_id(id, *count, fit.id_max);
-        if let Block::ToolResult { id: of, name: tool, .. } = &mut result {
-            of.clone_from(id);
-            tool.clone_from(name);
-        }
-        results.push(result);
-    }
-    results
-}
-
-/// Up to the next turn that calls with the same id: some clients count their calls anew in each turn.
-fn take_result(later: &mut [Turn], wanted: &str) -> Option<Block> {
-    for turn in later {
-        let calls_again = |b: &Block| matches!(b, Block::ToolCall { id, .. } if id == wanted);
-        if turn.blocks.iter().any(calls_again) {
-            return None;
-        }
-        let is_wanted = |b: &Block| matches!(b, Block::ToolResult { id, .. } if id == wanted);
-        if let Some(at) = turn.blocks.iter().position(is_wanted) {
-            let result = turn.blocks.remove(at);
-            // Given twice by some clients: the first counts.
-            turn.blocks.retain(|b| !is_wanted(b));
-            return Some(result);
-        }
-    }
-    None
-}
-
-/// A result whose call is not in the conversation: its text, and what else is in it.
-fn to_text_if_result(block: Block) -> Vec<Block> {
-    let Block::ToolResult { content, .. } = block else { return vec![block] };
-    let (mut blocks, others): (Vec<_>, Vec<_>) =
-        content.into_iter().partition(|b| matches!(b, Block::Media { .. }));
-    let texts = others.iter().filter_map(|b| match b {
-        Block::Text { text, .. } => Some(text.as_str()),
-        _ => None,
-    });
-    let texts = texts.collect::<Vec<_>>().join("\n");
-    blocks.insert(0, Block::text(format!("Result of an earlier tool call: {texts}")));
-    blocks
-}
-
-/// An id of the right letters and length, the same for the same `id` and `count`.
-fn fitting_id(id: &str, count: usize, max: usize) -> String {
-    let fits = !id.is_empty() && id.len() <= max && id.chars().all(plain);
-    if fits && count == 1 {
-        return id.to_owned();
-    }
-    let suffix = format!("_{:08x}", hash(id) as u32 ^ count as u32);
-    let mut new: String = id.chars().map(|c| if plain(c) { c } else { '_' }).collect();
-    new.truncate(max.saturating_sub(suffix.len()));
-    new + &suffix
-}
-
-/// Arguments as a JSON object, which they are but for replies that were cut off.
-fn object(arguments: String) -> String {
-    let is_object = arguments.trim_start().starts_with('{')
-        && serde_json::from_str::<serde::de::IgnoredAny>(&arguments).is_ok();
-    match arguments.trim() {
-        "" | "null" => "{}".to_owned(),
-        _ if is_object => arguments,
-        other => serde_json::json!({ "arguments": other }).to_string(),
-    }
-}
-
 /// Media of results come after them.
 fn hoist_media(turn: &mut Turn) {
     let mut hoisted = vec![];
@@ -539,6 +431,7 @@ fn hash(text: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::pairs::fitting_id;
     use super::*;
 
     const FIT: Fit = Fit {
@@ -616,6 +509,53 @@ mod tests {
             ]
         );
         assert_eq!(names(&request.tools), ["f", "g"]);
+    }
+
+    #[test]
+    fn calls_with_one_id_are_answered_in_order() {
+        use Role::*;
+        let two = |id: &str| {
+            let results = vec![result(id, "1"), result(id, "2"), result(id, "3")];
+            vec![(Assistant, vec![call(id, "f"), call(id, "g")]), (User, results)]
+        };
+        for id in ["", "f"] {
+            let mut request = turns([two(id), two(id)].concat());
+            FIT.apply(&mut request);
+            let blocks: Vec<Block> = request.turns.into_iter().flat_map(|t| t.blocks).collect();
+            let texts = blocks.iter().filter_map(|b| match b {
+                Block::ToolResult { name, content, .. } => match &content[..] {
+                    [Block::Text { text, .. }] => Some(format!("{name}={text}")),
+                    _ => None,
+                },
+                _ => None,
+            });
+            assert_eq!(texts.collect::<Vec<_>>(), ["f=1", "g=2", "f=1", "g=2"], "{id}");
+            assert_eq!(blocks.len(), 1 + 8, "nothing else but the beginning");
+        }
+    }
+
+    #[test]
+    fn a_long_conversation_takes_no_longer_than_it_is() {
+        use Role::*;
+        let (calls, results): (Vec<_>, Vec<_>) = (0..50_000)
+            .map(|n| {
+                (call(&n.to_string(), &format!("f.{}", n % 20_000)), result(&n.to_string(), ""))
+            })
+            .unzip();
+        let at_once = vec![(Assistant, calls.clone()), (User, results.clone())];
+        let in_turn = calls.into_iter().zip(results);
+        let in_turn = in_turn.flat_map(|(c, r)| [(Assistant, vec![c]), (User, vec![r])]);
+        for request in [at_once, in_turn.collect()] {
+            let mut request = turns(request);
+            let since = std::time::Instant::now();
+            FIT.apply(&mut request);
+            let took = since.elapsed();
+            assert!(took < std::time::Duration::from_secs(10), "{took:?}");
+            let mut names = names(&request.tools);
+            names.sort();
+            names.dedup();
+            assert_eq!(names.len(), 20_000);
+        }
     }
 
     #[test]
