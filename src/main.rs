@@ -137,9 +137,7 @@ fn models(relay: &Relay, config: &Config) -> String {
     let mut text = String::from("Models:\n");
     for model in relay.models.all() {
         let ids: Vec<&str> = model.deployments.iter().map(|d| d.id.as_str()).collect();
-        let served = if model.family.service.is_some() { "" } else { " (not served yet)" };
-        let _ =
-            writeln!(text, "  {} → {} {}{served}", model.name, model.family.name, ids.join(", "));
+        let _ = writeln!(text, "  {} → {} {}", model.name, model.family.name, ids.join(", "));
     }
     for (name, target) in &config.aliases {
         let _ = writeln!(text, "  {name} → alias of {target}");
