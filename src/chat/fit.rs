@@ -6,10 +6,12 @@
 //! and the text of a reply that had to come as the arguments of a call.
 
 mod pairs;
+mod schemas;
 
 use std::collections::{HashMap, HashSet};
 
 use pairs::paired;
+use schemas::{as_object, unwrapped};
 
 use super::{Block, Event, Format, Open, Request, Role, Seal, Stop, Tool, ToolChoice, Turn};
 
@@ -165,7 +167,7 @@ impl Fit {
         undo.answer = Some(Answer { tool: name, is_wrapped, ..Answer::default() });
     }
 
-    /// No choice without tools, and tools where the conversation has calls.
+    /// No choice without tools, tools where the conversation has calls, and all of them take objects.
     fn settle_tools(&self, request: &mut Request) {
         if request.tools.is_empty() && self.needs_tools_for_calls {
             let blocks = request.turns.iter().flat_map(|t| &t.blocks);
@@ -181,6 +183,9 @@ impl Fit {
         }
         if request.tools.is_empty() {
             request.tool_choice = None;
+        }
+        for tool in &mut request.tools {
+            tool.schema = Some(schemas::of_tool(tool.schema.take()));
         }
     }
 }
@@ -205,6 +210,8 @@ struct Answer {
     text: String,
     is_open: bool,
     was_given: bool,
+    /// Some of it was told.
+    is_told: bool,
     in_text: bool,
     /// Within a call of the answer after the first.
     in_second: bool,
@@ -234,7 +241,6 @@ impl Answer {
                 self.in_second = self.was_given;
                 if !self.was_given {
                     (self.is_open, self.was_given) = (true, true);
-                    told.push(Event::Open(Open::Text));
                 }
             }
             Event::Open(Open::Text) => self.in_text = true,
@@ -244,12 +250,13 @@ impl Answer {
             Event::Close if self.in_second => self.in_second = false,
             Event::Delta(more) if self.is_open && self.is_wrapped => self.wrapped.push_str(&more),
             Event::Seal(_) if self.is_open => {}
+            Event::Delta(more) if self.is_open => self.tell(more, told),
             Event::Close if self.is_open => {
-                self.is_open = false;
                 if self.is_wrapped {
-                    told.push(Event::Delta(unwrapped(&self.wrapped)));
+                    self.tell(unwrapped(&self.wrapped), told);
                 }
-                told.push(Event::Close);
+                told.extend(self.is_told.then_some(Event::Close));
+                self.is_open = false;
             }
             Event::Open(Open::ToolCall { .. }) => {
                 self.has_other_calls = true;
@@ -271,6 +278,18 @@ impl Answer {
         }
     }
 
+    /// More of the answer. Of one that was cut off before it began nothing is told.
+    fn tell(&mut self, more: String, told: &mut Vec<Event>) {
+        if more.is_empty() {
+            return;
+        }
+        if !self.is_told {
+            self.is_told = true;
+            told.push(Event::Open(Open::Text));
+        }
+        told.push(Event::Delta(more));
+    }
+
     fn tell_text(&mut self, told: &mut Vec<Event>) {
         if !self.text.is_empty() && !self.was_given {
             let text = std::mem::take(&mut self.text);
@@ -281,39 +300,6 @@ impl Answer {
 
 /// How the name of the tool begins that takes the answer.
 pub const ANSWER_TOOL: &str = "give_answer";
-/// The one property of a wrapped answer.
-const WRAPPED: &str = "answer";
-
-/// Arguments are an object; a schema of anything else becomes the schema of a property.
-fn as_object(schema: String) -> (String, bool) {
-    let read = serde_json::from_str::<serde_json::Value>(&schema).unwrap_or_default();
-    let is_object = read.get("type").is_none_or(|t| t == "object") && read.is_object();
-    let has_root = ["$ref", "anyOf", "oneOf", "allOf"].iter().any(|key| read.get(key).is_some());
-    if is_object && !(has_root && read.get("type").is_none()) {
-        return (schema, false);
-    }
-    let definitions = ["$defs", "definitions"]
-        .into_iter()
-        .filter_map(|key| Some((key.to_owned(), read.get(key)?.clone())));
-    let mut wrapped = serde_json::json!({
-        "type": "object",
-        "properties": {WRAPPED: read},
-        "required": [WRAPPED],
-        "additionalProperties": false,
-    });
-    if let Some(object) = wrapped.as_object_mut() {
-        object.extend(definitions);
-    }
-    (wrapped.to_string(), true)
-}
-
-fn unwrapped(arguments: &str) -> String {
-    let read = serde_json::from_str::<HashMap<String, Box<serde_json::value::RawValue>>>(arguments);
-    match read.ok().and_then(|mut fields| fields.remove(WRAPPED)) {
-        Some(answer) => answer.get().to_owned(),
-        None => arguments.to_owned(),
-    }
-}
 
 fn names(tools: &[Tool]) -> Vec<String> {
     tools.iter().map(|t| t.name.clone()).collect()
@@ -590,6 +576,8 @@ mod tests {
         let table = [
             (r#"{"type":"object"}"#, r#"{"a":1}"#, r#"{"a":1}"#),
             (r#"{"type":"array"}"#, r#"{"answer": [1.10]}"#, "[1.10]"),
+            (r#"{"type":"object"}"#, "", ""),
+            (r#"{"type":"array"}"#, "", ""),
         ];
         for (schema, arguments, expected) in table {
             let mut request = turns(vec![(Role::User, vec![Block::text("hi")])]);
@@ -612,8 +600,9 @@ mod tests {
                 undo.event(event, &mut told);
             }
             let delta = Event::Delta(expected.into());
-            let expected = [Event::Open(Open::Text), delta, Event::Close, Event::Stop(Stop::End)];
-            assert_eq!(told, expected);
+            let block = [Event::Open(Open::Text), delta, Event::Close];
+            let block = if expected.is_empty() { vec![] } else { block.to_vec() };
+            assert_eq!(told, [block, vec![Event::Stop(Stop::End)]].concat());
         }
     }
 
