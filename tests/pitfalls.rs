@@ -458,6 +458,15 @@ fn p03_24_geminis_signatures_go_to_the_client_and_back() {
 }
 
 #[test]
+fn p03_24_every_streamed_piece_of_a_call_has_its_function() {
+    for model in [OLD, GEMINI, "gemini-3.5-flash", "orchestration/gpt-4o"] {
+        let deltas = streamed_calls(model, Fault::default());
+        let is_whole = |delta: &Value| delta["function"]["arguments"].is_string();
+        assert!(deltas.iter().all(is_whole), "{model}: {deltas:?}");
+    }
+}
+
+#[test]
 fn p03_26_models_that_cannot_but_think_are_not_told_not_to() {
     let body = with(said(json!([user("hi")])), "reasoning_effort", json!("none"));
     let body = sent("gemini-2.5-pro", body);

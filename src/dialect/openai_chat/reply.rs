@@ -163,7 +163,12 @@ impl ReplyStream {
         let (Some(Opened::ToolCall), Some(extra)) = (self.open, extra_content(seal)) else {
             return;
         };
-        let call = json!([{"index": self.calls.saturating_sub(1), "extra_content": extra}]);
+        // The Vercel AI SDK takes no call without a function.
+        let call = json!([{
+            "index": self.calls.saturating_sub(1),
+            "function": {"arguments": ""},
+            "extra_content": extra,
+        }]);
         self.chunk(out, None, |out| {
             out.extend_from_slice(br#""tool_calls":"#);
             out.extend_from_slice(call.to_string().as_bytes());

@@ -35,8 +35,10 @@ function feature(name, ...rest) {
   const run = rest.pop();
   declare(name, ...rest, async (model) => {
     for (const of of PROVIDERS) {
-      const onError = () => {};
+      const failures = [];
+      const onError = ({ error }) => failures.push(error);
       await run({ model: of(model), maxRetries: 0, onError }, model);
+      assert.deepEqual(failures, []);
     }
   });
 }
