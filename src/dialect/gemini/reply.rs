@@ -23,7 +23,7 @@ const NAMESPACE: &str = "default_api:";
 /// Reads a whole reply.
 pub fn decode(body: &[u8], out: &mut Brackets) {
     let mut reader = Reader::default();
-    reader.message(body, out);
+    reader.message(body, false, out);
     out.end();
 }
 
@@ -38,20 +38,23 @@ pub struct Stream {
 impl StreamDecoder for Stream {
     fn frame(&mut self, frame: &Frame<'_>, out: &mut Brackets) {
         match &*frame.data {
-            b"[DONE]" => {}
             b"" if self.elements.has_begun()
                 || matches!(frame.raw.trim_ascii_start(), [b'{' | b'[', ..]) =>
             {
                 self.bare(frame.raw, out);
             }
-            b"" if frame.raw.split(|b| *b == b'\n').all(is_noise) => {}
+            b"" if frame.is_cut || frame.raw.split(|b| *b == b'\n').all(is_noise) => {}
             b"" => fail(out, "a line of its stream is neither an event nor JSON"),
-            data => self.reader.message(data, out),
+            _ => {
+                let values = frame.values().filter(|value| *value != b"[DONE]");
+                values.for_each(|value| self.reader.message(value, frame.is_cut, out));
+            }
         }
     }
 
     fn finish(&mut self, out: &mut Brackets) {
-        if self.elements.is_within() {
+        // If the reply was complete before that part, nothing is missing.
+        if self.elements.is_within() && !out.has_stop() {
             fail(out, "its stream ended within a part");
         }
         out.end();
@@ -62,7 +65,7 @@ impl Stream {
     /// Bytes of JSON that is not in events. The empty line that cut them is white space of theirs.
     fn bare(&mut self, bytes: &[u8], out: &mut Brackets) {
         let Stream { reader, elements } = self;
-        if let Err(NoElement) = elements.push(bytes, |element| reader.part(element, out)) {
+        if let Err(NoElement) = elements.push(bytes, |element| reader.part(element, false, out)) {
             fail(out, "a line of its stream is neither an event nor JSON");
         }
     }
@@ -77,23 +80,26 @@ struct Reader {
 }
 
 impl Reader {
-    /// A part of a reply, or several in an array.
-    fn message(&mut self, json: &[u8], out: &mut Brackets) {
+    /// A part of a reply, or several in an array. Half of one, where the bytes are cut, is left to the end: the reply may
+    /// have been complete before it.
+    fn message(&mut self, json: &[u8], is_cut: bool, out: &mut Brackets) {
         if json.trim_ascii_start().first() != Some(&b'[') {
-            return self.part(json, out);
+            return self.part(json, is_cut, out);
         }
         match serde_json::from_slice::<Vec<&RawValue>>(json) {
-            Ok(parts) => parts.iter().for_each(|part| self.part(part.get().as_bytes(), out)),
+            Ok(parts) => parts.iter().for_each(|part| self.part(part.get().as_bytes(), false, out)),
+            Err(error) if is_cut && !error.is_data() => {}
             Err(error) => fail_to_read(out, &error),
         }
     }
 
-    fn part(&mut self, json: &[u8], out: &mut Brackets) {
+    fn part(&mut self, json: &[u8], is_cut: bool, out: &mut Brackets) {
         if out.has_ended() {
             return;
         }
         let message = match serde_json::from_slice::<Message<'_>>(json) {
             Ok(message) => message,
+            Err(error) if is_cut && !error.is_data() => return,
             Err(error) => return fail_to_read(out, &error),
         };
         if message.error.is_some() {
