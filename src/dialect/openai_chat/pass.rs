@@ -30,8 +30,9 @@ pub fn pass_reply(
     let mut reply = Envelope::parse(body).map_err(|e| Error::BadReply {
         what: format!("SAP AI Core's answer cannot be read: {e}."),
     })?;
-    let is_error = reply.raw("error").is_some_and(|error| error != b"null");
-    if is_error && let Some(error) = upstream_error::from_event(&reply.to_bytes()) {
+    let is_error = reply.raw("error").is_some_and(|error| error != b"null")
+        || reply.raw("object") == Some(b"\"error\"");
+    if is_error && let Some(error) = error_in(&reply.to_bytes()) {
         return Err(error);
     }
     // The tap may fail alone.
@@ -41,6 +42,21 @@ pub fn pass_reply(
     }
     quirks.mend_reply(&mut reply);
     Ok((reply.into_bytes(), usage))
+}
+
+/// An error in place of a reply or an event. vLLM's has nothing around it, and its status as `code`.
+fn error_in(json: &[u8]) -> Option<Error> {
+    #[derive(Deserialize)]
+    struct Bare {
+        object: String,
+        code: u16,
+    }
+    match serde_json::from_slice(json) {
+        Ok(Bare { object, code: code @ 400..600 }) if object == "error" => {
+            Some(upstream_error::from_response(code, json, None))
+        }
+        _ => upstream_error::from_event(json),
+    }
 }
 
 /// A stream that passes through, event by event; reads usage and whether the reply is complete.
@@ -79,7 +95,7 @@ impl Passing for PassStream {
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) -> Passed {
-        if self.has_finish_reason {
+        if self.has_finish_reason || self.mend.as_ref().is_some_and(|mend| mend.has_finish_reason) {
             return self.done(out);
         }
         Passed::Failed(Error::BadReply {
@@ -143,7 +159,7 @@ impl PassStream {
         if data.is_empty() {
             return Passed::Nothing;
         }
-        if let Some(error) = upstream_error::from_event(data) {
+        if let Some(error) = error_in(data) {
             return Passed::Failed(error);
         }
         let chunk = match serde_json::from_slice::<Chunk>(data) {
