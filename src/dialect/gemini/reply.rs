@@ -24,7 +24,7 @@ const NAMESPACE: &str = "default_api:";
 pub fn decode(body: &[u8], out: &mut Brackets) {
     let mut reader = Reader::default();
     reader.message(body, false, out);
-    out.end();
+    reader.end(out);
 }
 
 /// Reads a stream.
@@ -57,7 +57,7 @@ impl StreamDecoder for Stream {
         if self.elements.is_within() && !out.has_stop() {
             fail(out, "its stream ended within a part");
         }
-        out.end();
+        self.reader.end(out);
     }
 }
 
@@ -77,6 +77,7 @@ struct Reader {
     call_count: u64,
     /// A text or a call has come.
     has_content: bool,
+    has_image: bool,
 }
 
 impl Reader {
@@ -143,6 +144,8 @@ impl Reader {
                 self.has_content |= !text.0.is_empty();
                 out.text(&text.0);
             }
+            // Beside texts and calls it is left away.
+            Part { inline_data: Some(_), .. } => self.has_image = true,
             // The signature of what came before.
             Part { thought_signature: Some(_), .. } => {}
             _ => {
@@ -169,6 +172,14 @@ impl Reader {
             out.seal_call(key, Seal::Gemini(signature.0.into_owned()));
         }
         out.close_call(key);
+    }
+
+    fn end(&self, out: &mut Brackets) {
+        if self.has_image && !self.has_content {
+            let what = "The model answered with an image, which chat completions cannot carry.";
+            out.fail(Error::BadReply { what: what.into() });
+        }
+        out.end();
     }
 
     /// Left open by the dossier: what a client should see of a reply that Gemini broke off. What there is of it, as its
@@ -230,6 +241,7 @@ struct Part<'a> {
     function_call: Option<FunctionCall<'a>>,
     #[serde(borrow)]
     thought_signature: Option<Text<'a>>,
+    inline_data: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
