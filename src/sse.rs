@@ -6,8 +6,13 @@
 
 use std::borrow::Cow;
 
+use serde::de::IgnoredAny;
+
 /// What is read at a time: a frame of a model's stream has a few hundred bytes.
 const READ_BYTES: usize = 4 * 1024;
+
+/// The data of OpenAI's last frame.
+const DONE: &[u8] = b"[DONE]";
 
 /// Collects chunks and gives whole frames.
 #[derive(Debug, Default)]
@@ -102,6 +107,32 @@ impl Frames {
     }
 }
 
+impl Frame<'_> {
+    /// The events in its data, mostly one. Where one line end, not two, is between events, each JSON value is one; what is
+    /// none is one with all that follows.
+    pub fn values(&self) -> impl Iterator<Item = &[u8]> {
+        let is_one = matches!(self.data, Cow::Borrowed(_));
+        let mut rest = self.data.trim_ascii();
+        std::iter::from_fn(move || {
+            let end = if is_one { rest.len() } else { value_end(rest) };
+            let (value, after) = rest.split_at(end);
+            rest = after.trim_ascii_start();
+            (!value.is_empty()).then_some(value)
+        })
+    }
+}
+
+fn value_end(data: &[u8]) -> usize {
+    if data.starts_with(DONE) {
+        return DONE.len();
+    }
+    let mut values = serde_json::Deserializer::from_slice(data).into_iter::<IgnoredAny>();
+    match values.next() {
+        Some(Ok(_)) => values.byte_offset(),
+        _ => data.len(),
+    }
+}
+
 /// Appends a frame with this data. The data holds no line end: JSON of one line.
 pub fn write_data(out: &mut Vec<u8>, data: &[u8]) {
     out.extend_from_slice(b"data: ");
@@ -165,6 +196,26 @@ mod tests {
             out.push((f.event.map(text).unwrap_or_default(), text(&f.data)));
         }
         out
+    }
+
+    #[test]
+    fn values_of_a_frame() {
+        let table: &[(&str, &[&str])] = &[
+            (
+                "data: {\"a\":\ndata: 1}\ndata:{}\ndata: [DONE]\n\n",
+                &["{\"a\":\n1}", "{}", "[DONE]"],
+            ),
+            ("data: {} \ndata: {\"a\ndata: {}\n\n", &["{}", "{\"a\n{}"]),
+            ("data: {}{}\n\n", &["{}{}"]),
+            ("data:\ndata: \n\n", &[]),
+        ];
+        for (text, expected) in table {
+            let mut frames = Frames::default();
+            frames.push(text.as_bytes());
+            let frame = frames.next_frame();
+            let values = frame.iter().flat_map(Frame::values).map(String::from_utf8_lossy);
+            assert_eq!(values.collect::<Vec<_>>(), *expected, "{text:?}");
+        }
     }
 
     #[test]

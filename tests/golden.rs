@@ -58,6 +58,27 @@ fn streams() {
     }
 }
 
+#[test]
+fn what_is_complete_stays_complete_wherever_the_rest_is_cut() {
+    for (folder, quirks) in REPLIES {
+        for (case, bytes) in cases(folder, "sse") {
+            if !is_complete(&bytes, quirks) {
+                continue;
+            }
+            let mut was_complete = false;
+            for at in 0..bytes.len() {
+                let is_complete = is_complete(&bytes[..at], quirks);
+                assert!(!was_complete || is_complete, "{case:?} until {at}");
+                was_complete = is_complete;
+            }
+        }
+    }
+}
+
+fn is_complete(bytes: &[u8], quirks: Quirks) -> bool {
+    pass([bytes], &mut PassStream::new("the-alias", true, quirks)).1.is_none()
+}
+
 fn stream_shown((mut out, error): (Vec<u8>, Option<Error>), usage: Option<Usage>) -> Vec<u8> {
     let mut status = 200;
     if let Some(error) = error {

@@ -47,6 +47,29 @@ fn cut_anywhere_every_decoder_says_the_same() {
 }
 
 #[test]
+fn what_is_complete_stays_complete_wherever_the_rest_is_cut() {
+    let is_complete = |events: &[Event]| matches!(events.last(), Some(Event::Stop(_)));
+    let mut reached = BTreeMap::<&str, usize>::new();
+    for known in REPLIES.iter().filter(|r| r.is_stream) {
+        for upstream in UPSTREAMS.iter() {
+            let bytes = &known.bytes;
+            let mut was_complete = false;
+            if !is_complete(&upstream.streamed([&**bytes])) {
+                continue;
+            }
+            for at in bytes.len().saturating_sub(600)..bytes.len() {
+                let events = upstream.streamed([&bytes[..at]]);
+                let what = format!("{} {} until {at}: {events:?}", upstream.family, known.from);
+                assert!(!was_complete || is_complete(&events), "{what}");
+                was_complete |= is_complete(&events);
+            }
+            *reached.entry(upstream.family).or_default() += usize::from(was_complete);
+        }
+    }
+    assert!(reached.len() == UPSTREAMS.len() && reached.values().all(|n| *n > 0), "{reached:?}");
+}
+
+#[test]
 fn whatever_comes_is_in_brackets() {
     let reached = RefCell::new(BTreeMap::<&str, [usize; 6]>::new());
     let note = |family: &'static str, events: &[Event]| {

@@ -76,7 +76,9 @@ impl StreamDecoder for Stream {
             // Mostly a line is an event. If this one is none, an event may stand on several.
             if !line(text, out) {
                 let rest = lines[i..].join("\n");
-                if lines.len() == i + 1 || !line(&rest, out) {
+                let is_read = lines.len() > i + 1 && line(&rest, out);
+                let is_left = frame.is_cut && is_half(&rest);
+                if !is_read && !is_left {
                     out.fail(failure(frame.raw, &rest));
                 }
                 return;
@@ -186,6 +188,13 @@ fn stop(reason: Option<&str>, out: &mut Brackets) {
         Some(_) => Stop::End,
     };
     out.stop(stop);
+}
+
+/// Neither JSON nor Python's literal, nor AWS's binary. Where the bytes are cut it is left to `finish`: the reply may have been
+/// complete before it.
+fn is_half(text: &str) -> bool {
+    let is_json = serde_json::from_str::<IgnoredAny>(text).is_ok();
+    !is_json && !text.starts_with('\0') && python::to_json(text).is_err()
 }
 
 /// The error that this is instead of a reply or an event.

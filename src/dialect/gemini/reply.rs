@@ -23,8 +23,8 @@ const NAMESPACE: &str = "default_api:";
 /// Reads a whole reply.
 pub fn decode(body: &[u8], out: &mut Brackets) {
     let mut reader = Reader::default();
-    reader.message(body, out);
-    out.end();
+    reader.message(body, false, out);
+    reader.end(out);
 }
 
 /// Reads a stream.
@@ -38,23 +38,26 @@ pub struct Stream {
 impl StreamDecoder for Stream {
     fn frame(&mut self, frame: &Frame<'_>, out: &mut Brackets) {
         match &*frame.data {
-            b"[DONE]" => {}
             b"" if self.elements.has_begun()
                 || matches!(frame.raw.trim_ascii_start(), [b'{' | b'[', ..]) =>
             {
                 self.bare(frame.raw, out);
             }
-            b"" if frame.raw.split(|b| *b == b'\n').all(is_noise) => {}
+            b"" if frame.is_cut || frame.raw.split(|b| *b == b'\n').all(is_noise) => {}
             b"" => fail(out, "a line of its stream is neither an event nor JSON"),
-            data => self.reader.message(data, out),
+            _ => {
+                let values = frame.values().filter(|value| *value != b"[DONE]");
+                values.for_each(|value| self.reader.message(value, frame.is_cut, out));
+            }
         }
     }
 
     fn finish(&mut self, out: &mut Brackets) {
-        if self.elements.is_within() {
+        // If the reply was complete before that part, nothing is missing.
+        if self.elements.is_within() && !out.has_stop() {
             fail(out, "its stream ended within a part");
         }
-        out.end();
+        self.reader.end(out);
     }
 }
 
@@ -62,7 +65,7 @@ impl Stream {
     /// Bytes of JSON that is not in events. The empty line that cut them is white space of theirs.
     fn bare(&mut self, bytes: &[u8], out: &mut Brackets) {
         let Stream { reader, elements } = self;
-        if let Err(NoElement) = elements.push(bytes, |element| reader.part(element, out)) {
+        if let Err(NoElement) = elements.push(bytes, |element| reader.part(element, false, out)) {
             fail(out, "a line of its stream is neither an event nor JSON");
         }
     }
@@ -74,26 +77,30 @@ struct Reader {
     call_count: u64,
     /// A text or a call has come.
     has_content: bool,
+    has_image: bool,
 }
 
 impl Reader {
-    /// A part of a reply, or several in an array.
-    fn message(&mut self, json: &[u8], out: &mut Brackets) {
+    /// A part of a reply, or several in an array. Half of one, where the bytes are cut, is left to the end: the reply may
+    /// have been complete before it.
+    fn message(&mut self, json: &[u8], is_cut: bool, out: &mut Brackets) {
         if json.trim_ascii_start().first() != Some(&b'[') {
-            return self.part(json, out);
+            return self.part(json, is_cut, out);
         }
         match serde_json::from_slice::<Vec<&RawValue>>(json) {
-            Ok(parts) => parts.iter().for_each(|part| self.part(part.get().as_bytes(), out)),
+            Ok(parts) => parts.iter().for_each(|part| self.part(part.get().as_bytes(), false, out)),
+            Err(error) if is_cut && !error.is_data() => {}
             Err(error) => fail_to_read(out, &error),
         }
     }
 
-    fn part(&mut self, json: &[u8], out: &mut Brackets) {
+    fn part(&mut self, json: &[u8], is_cut: bool, out: &mut Brackets) {
         if out.has_ended() {
             return;
         }
         let message = match serde_json::from_slice::<Message<'_>>(json) {
             Ok(message) => message,
+            Err(error) if is_cut && !error.is_data() => return,
             Err(error) => return fail_to_read(out, &error),
         };
         if message.error.is_some() {
@@ -137,6 +144,8 @@ impl Reader {
                 self.has_content |= !text.0.is_empty();
                 out.text(&text.0);
             }
+            // Beside texts and calls it is left away.
+            Part { inline_data: Some(_), .. } => self.has_image = true,
             // The signature of what came before.
             Part { thought_signature: Some(_), .. } => {}
             _ => {
@@ -163,6 +172,14 @@ impl Reader {
             out.seal_call(key, Seal::Gemini(signature.0.into_owned()));
         }
         out.close_call(key);
+    }
+
+    fn end(&self, out: &mut Brackets) {
+        if self.has_image && !self.has_content {
+            let what = "The model answered with an image, which chat completions cannot carry.";
+            out.fail(Error::BadReply { what: what.into() });
+        }
+        out.end();
     }
 
     /// Left open by the dossier: what a client should see of a reply that Gemini broke off. What there is of it, as its
@@ -224,6 +241,7 @@ struct Part<'a> {
     function_call: Option<FunctionCall<'a>>,
     #[serde(borrow)]
     thought_signature: Option<Text<'a>>,
+    inline_data: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]

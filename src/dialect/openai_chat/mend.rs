@@ -8,7 +8,7 @@ use memchr::memmem::Finder;
 
 use super::WireUsage;
 use crate::chat::Usage;
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, quoted};
 
 /// What an upstream says otherwise than OpenAI.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -41,21 +41,24 @@ impl Quirks {
 }
 
 /// Puts the chunks of a stream right.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Mend {
     quirks: Quirks,
     /// Indices of the choices that have calls.
     calling: Vec<Vec<u8>>,
     /// Of the last chunk with choices that had it.
     pub(super) usage: Option<Usage>,
+    /// A chunk that was put right had it.
+    pub(super) has_finish_reason: bool,
+    /// A delta said something.
+    has_said: bool,
     usage_chunk: Option<Vec<u8>>,
 }
 
 impl Mend {
     /// `None` where nothing has to be put right.
     pub(super) fn new(quirks: Quirks) -> Option<Mend> {
-        let (usage, usage_chunk) = (None, None);
-        (quirks != Quirks::None).then_some(Mend { quirks, calling: vec![], usage, usage_chunk })
+        (quirks != Quirks::None).then_some(Mend { quirks, ..Mend::default() })
     }
 
     /// The chunk put right; `None` where it is.
@@ -69,18 +72,32 @@ impl Mend {
             self.usage_chunk = None;
             return None;
         }
-        chunk.edit_each("choices", |choice| {
-            let index = choice.raw("index").unwrap_or(b"0").to_vec();
-            if mend_choice(choice, "delta", "message") && !self.calling.contains(&index) {
-                self.calling.push(index.clone());
-            }
-            mend_finish(choice, self.calling.contains(&index));
-        });
-        if chunk.raw("object") == Some(b"\"chat.completion\"") {
+        chunk.edit_each("choices", |choice| self.choice(choice));
+        // Perplexity's are `chat.completion`, `chat.completion.done` and more.
+        if chunk.raw("object").is_some_and(|object| object != b"\"chat.completion.chunk\"") {
             chunk.set("object", "\"chat.completion.chunk\"");
         }
         self.take_usage(&mut chunk);
         Some(chunk.into_bytes())
+    }
+
+    fn choice(&mut self, choice: &mut Envelope) {
+        // Perplexity's last chunk may have only the whole message, which is new where nothing was said before.
+        let is_whole = choice.has("message") && !choice.has("delta");
+        if is_whole && self.quirks == Quirks::Perplexity {
+            if self.has_said {
+                choice.set("delta", "{}");
+            } else {
+                choice.rename("message", "delta");
+            }
+        }
+        let index = choice.raw("index").unwrap_or(b"0").to_vec();
+        if mend_choice(choice, "delta", "message") && !self.calling.contains(&index) {
+            self.calling.push(index.clone());
+        }
+        self.has_said |= says(choice);
+        mend_finish(choice, self.calling.contains(&index));
+        self.has_finish_reason |= choice.raw("finish_reason").is_some_and(|r| r.starts_with(b"\""));
     }
 
     /// What comes before the end for a client that asked for usage: counts that came beside choices, in a chunk of their
@@ -136,6 +153,7 @@ fn mend_choice(choice: &mut Envelope, part: &str, repeated: &str) -> bool {
         choice.remove(repeated);
     }
     choice.edit_in(part, |message| {
+        mend_arguments(message);
         let calls = message.list("tool_calls");
         has_calls = calls.as_ref().is_some_and(|calls| !calls.is_empty());
         // SDKs take an empty list for calls.
@@ -149,6 +167,36 @@ fn mend_choice(choice: &mut Envelope, part: &str, repeated: &str) -> bool {
         }
     });
     has_calls
+}
+
+/// Arguments are a string that holds JSON; from some they are the JSON.
+fn mend_arguments(message: &mut Envelope) {
+    let is_json = |call: &Envelope| {
+        let function = call.raw("function").and_then(|f| Envelope::parse(f.to_vec()).ok());
+        function.is_some_and(|f| f.raw("arguments").is_some_and(|json| json.starts_with(b"{")))
+    };
+    if !message.list("tool_calls").is_some_and(|calls| calls.iter().any(is_json)) {
+        return;
+    }
+    message.edit_each("tool_calls", |call| {
+        call.edit_in("function", |function| {
+            let json = function.raw("arguments").filter(|json| json.starts_with(b"{"));
+            let text = json.map(|json| quoted(&String::from_utf8_lossy(json)));
+            if let Some(text) = text {
+                function.set("arguments", text);
+            }
+        });
+    });
+}
+
+/// Whether the choice's delta has a text or a call.
+fn says(choice: &Envelope) -> bool {
+    let delta = choice.raw("delta").and_then(|delta| Envelope::parse(delta.to_vec()).ok());
+    delta.is_some_and(|delta| {
+        ["content", "tool_calls"].iter().any(|key| {
+            delta.raw(key).is_some_and(|said| !matches!(said, b"null" | b"\"\"" | b"[]"))
+        })
+    })
 }
 
 fn mend_finish(choice: &mut Envelope, has_calls: bool) {

@@ -87,7 +87,7 @@ impl UpstreamDialect for Orchestration {
     }
 
     fn stream_decoder(&self) -> Box<dyn StreamDecoder> {
-        Box::new(decode::Stream::new(final_result))
+        Box::new(decode::Stream::new(event_result))
     }
 }
 
@@ -245,6 +245,26 @@ fn takes_newer_limit(model: &str) -> bool {
         (Some(rest), _) => number(rest).is_some_and(|n| (5..30).contains(&n)),
         (_, Some(rest)) => number(rest).is_some(),
         _ => false,
+    }
+}
+
+/// As [`final_result`]; but events need nothing besides their `request_id`.
+fn event_result(json: &[u8]) -> Result<Completion, Error> {
+    #[derive(Deserialize)]
+    struct Event {
+        #[serde(rename = "request_id")]
+        _request_id: String,
+        #[serde(alias = "orchestration_result")]
+        final_result: Option<IgnoredAny>,
+        code: Option<IgnoredAny>,
+    }
+    match serde_json::from_slice(json) {
+        Ok(Event { final_result: None, code: None, .. })
+            if upstream_error::from_event(json).is_none() =>
+        {
+            Ok(Completion::default())
+        }
+        _ => final_result(json),
     }
 }
 

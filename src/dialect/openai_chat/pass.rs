@@ -7,6 +7,7 @@
 //! Left open by the dossier: whether a client may see the event without choices (some SDKs index `choices[0]`): no. A stream
 //! that ends without `[DONE]`: complete if a finish reason came, otherwise an error.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
@@ -29,9 +30,9 @@ pub fn pass_reply(
     let mut reply = Envelope::parse(body).map_err(|e| Error::BadReply {
         what: format!("SAP AI Core's answer cannot be read: {e}."),
     })?;
-    if reply.raw("error").is_some_and(|error| error != b"null")
-        && let Some(error) = upstream_error::from_event(&reply.to_bytes())
-    {
+    let is_error = reply.raw("error").is_some_and(|error| error != b"null")
+        || reply.raw("object") == Some(b"\"error\"");
+    if is_error && let Some(error) = error_in(&reply.to_bytes()) {
         return Err(error);
     }
     // The tap may fail alone.
@@ -43,7 +44,22 @@ pub fn pass_reply(
     Ok((reply.into_bytes(), usage))
 }
 
-/// A stream that passes through. One frame in, at most one out; reads usage and whether the reply is complete.
+/// An error in place of a reply or an event. vLLM's has nothing around it, and its status as `code`.
+fn error_in(json: &[u8]) -> Option<Error> {
+    #[derive(Deserialize)]
+    struct Bare {
+        object: String,
+        code: u16,
+    }
+    match serde_json::from_slice(json) {
+        Ok(Bare { object, code: code @ 400..600 }) if object == "error" => {
+            Some(upstream_error::from_response(code, json, None))
+        }
+        _ => upstream_error::from_event(json),
+    }
+}
+
+/// A stream that passes through, event by event; reads usage and whether the reply is complete.
 #[derive(Debug)]
 pub struct PassStream {
     model_json: String,
@@ -72,7 +88,37 @@ impl Passing for PassStream {
     }
 
     fn frame(&mut self, frame: &sse::Frame<'_>, out: &mut Vec<u8>) -> Passed {
-        let data = frame.data.trim_ascii();
+        match &frame.data {
+            Cow::Borrowed(data) => self.event(data.trim_ascii(), frame, out),
+            Cow::Owned(_) => self.events(frame, out),
+        }
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) -> Passed {
+        if self.has_finish_reason || self.mend.as_ref().is_some_and(|mend| mend.has_finish_reason) {
+            return self.done(out);
+        }
+        Passed::Failed(Error::BadReply {
+            what: "SAP AI Core's stream ended before the reply was complete.".into(),
+        })
+    }
+}
+
+impl PassStream {
+    /// Several lines: an event that is written on them, or an event in each.
+    fn events(&mut self, frame: &sse::Frame<'_>, out: &mut Vec<u8>) -> Passed {
+        let mut all = Passed::Nothing;
+        for data in frame.values() {
+            match self.event(data, frame, out) {
+                Passed::Nothing => {}
+                Passed::Content => all = Passed::Content,
+                end => return end,
+            }
+        }
+        all
+    }
+
+    fn event(&mut self, data: &[u8], frame: &sse::Frame<'_>, out: &mut Vec<u8>) -> Passed {
         if data == b"[DONE]" {
             return self.done(out);
         }
@@ -88,17 +134,6 @@ impl Passing for PassStream {
         self.unusual_frame(frame, data, out)
     }
 
-    fn finish(&mut self, out: &mut Vec<u8>) -> Passed {
-        if self.has_finish_reason {
-            return self.done(out);
-        }
-        Passed::Failed(Error::BadReply {
-            what: "SAP AI Core's stream ended before the reply was complete.".into(),
-        })
-    }
-}
-
-impl PassStream {
     fn done(&mut self, out: &mut Vec<u8>) -> Passed {
         if let Some(chunk) = self.mend.as_mut().and_then(Mend::usage_chunk)
             && self.wants_usage
@@ -124,13 +159,18 @@ impl PassStream {
         if data.is_empty() {
             return Passed::Nothing;
         }
-        if let Some(error) = upstream_error::from_event(data) {
+        if let Some(error) = error_in(data) {
             return Passed::Failed(error);
         }
-        let Ok(chunk) = serde_json::from_slice::<Chunk>(data) else {
-            return Passed::Failed(Error::BadReply {
-                what: "SAP AI Core sent an event that is not a chat completion chunk.".into(),
-            });
+        let chunk = match serde_json::from_slice::<Chunk>(data) {
+            Ok(chunk) => chunk,
+            // Half an event is left to `finish`: the reply may have been complete before it.
+            Err(error) if frame.is_cut && !error.is_data() => return Passed::Nothing,
+            Err(_) => {
+                return Passed::Failed(Error::BadReply {
+                    what: "SAP AI Core sent an event that is not a chat completion chunk.".into(),
+                });
+            }
         };
         if let Some(usage) = chunk.usage {
             self.usage = Some(usage.into());

@@ -64,14 +64,10 @@ impl Stream {
 
 impl StreamDecoder for Stream {
     fn frame(&mut self, frame: &Frame<'_>, out: &mut Brackets) {
-        match data_of(frame) {
-            b"" => {}
-            b"[DONE]" => out.end(),
-            json => match (self.unwrap)(json) {
-                Ok(completion) => self.reader.read(completion, out),
-                Err(error) => out.fail(error),
-            },
+        if frame.data.is_empty() {
+            return self.event(data_of(frame), frame.is_cut, out);
         }
+        frame.values().for_each(|data| self.event(data, frame.is_cut, out));
     }
 
     fn finish(&mut self, out: &mut Brackets) {
@@ -79,8 +75,23 @@ impl StreamDecoder for Stream {
     }
 }
 
+impl Stream {
+    fn event(&mut self, data: &[u8], is_cut: bool, out: &mut Brackets) {
+        match data {
+            b"" => {}
+            b"[DONE]" => out.end(),
+            json => match (self.unwrap)(json) {
+                Ok(completion) => self.reader.read(completion, out),
+                // Half an event is left to `finish`: the reply may have been complete before it.
+                Err(_) if is_cut && serde_json::from_slice::<IgnoredAny>(json).is_err() => {}
+                Err(error) => out.fail(error),
+            },
+        }
+    }
+}
+
 /// A reply, or a chunk of one.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub struct Completion {
     error: Option<IgnoredAny>,
     id: Option<String>,
