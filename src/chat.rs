@@ -309,19 +309,6 @@ impl Request {
 /// Names of dropped fields; they are told in a header.
 const DROPPED_MAX: usize = 50;
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_many_dropped_fields_some_are_named() {
-        let mut request = Request::default();
-        (0..100_000).for_each(|n| request.drop_field(format!("tools[{}]", n / 2)));
-        assert_eq!(request.dropped.len(), 51);
-        assert_eq!(request.dropped[48..], ["tools[48]", "tools[49]", "..."]);
-    }
-}
-
 fn each_url(
     blocks: &mut [Block],
     named: &mut impl FnMut(&str, &str) -> Result<Source, Error>,
@@ -339,4 +326,17 @@ fn each_url(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_dropped_fields_some_are_named() {
+        let mut request = Request::default();
+        (0..100_000).for_each(|n| request.drop_field(format!("tools[{}]", n / 2)));
+        assert_eq!(request.dropped.len(), 51);
+        assert_eq!(request.dropped[48..], ["tools[48]", "tools[49]", "..."]);
+    }
 }

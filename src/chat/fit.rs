@@ -29,6 +29,8 @@ pub struct Fit {
     pub takes_media_in_results: bool,
     /// Whether calls in the conversation are refused where no tool is offered.
     pub needs_tools_for_calls: bool,
+    /// Whether the upstream can be told to call one tool at most; otherwise the client is told of the first call only.
+    pub takes_single_call: bool,
     /// Whose seals can be given back; reasoning without such a seal is left out.
     pub takes_seal: fn(&Seal) -> bool,
 }
@@ -66,6 +68,9 @@ impl Fit {
         self.rename_tools(request, &mut undo);
         self.set_format(request, &mut undo);
         self.settle_tools(request);
+        if !self.takes_single_call {
+            undo.is_single = std::mem::take(&mut request.is_single_call);
+        }
         undo
     }
 
@@ -155,7 +160,8 @@ impl Fit {
         request.tool_choice =
             Some(if is_only { ToolChoice::Named(name.clone()) } else { ToolChoice::Any });
         request.is_single_call = true;
-        request.tools.push(Tool {
+        // First, so that it is not overlooked among many.
+        let answer = Tool {
             name: name.clone(),
             description: Some(format!(
                 "Gives the complete answer. Its arguments are the answer, with every field the conversation asks \
@@ -163,7 +169,8 @@ impl Fit {
             )),
             schema: Some(schema),
             cache: None,
-        });
+        };
+        request.tools.insert(0, answer);
         undo.answer = Some(Answer { tool: name, is_wrapped, ..Answer::default() });
     }
 
@@ -196,6 +203,11 @@ pub struct Undo {
     /// The upstream's name → the client's.
     names: HashMap<String, String>,
     answer: Option<Answer>,
+    /// The client wants one call at most.
+    is_single: bool,
+    calls: usize,
+    /// Within a call after the first.
+    in_extra: bool,
 }
 
 /// A reply that comes as the arguments of a call.
@@ -226,10 +238,25 @@ impl Undo {
         {
             name.clone_from(own);
         }
+        if self.is_single && self.is_of_extra_call(&event) {
+            return;
+        }
         match &mut self.answer {
             Some(answer) => answer.event(event, told),
             None => told.push(event),
         }
+    }
+
+    /// The model asks again for what is not told here, once it has the result of the first.
+    fn is_of_extra_call(&mut self, event: &Event) -> bool {
+        if let Event::Open(open) = event {
+            let is_call = matches!(open, Open::ToolCall { .. });
+            self.calls += usize::from(is_call);
+            self.in_extra = is_call && self.calls > 1;
+        }
+        let is_of_block =
+            matches!(event, Event::Open(_) | Event::Delta(_) | Event::Seal(_) | Event::Close);
+        self.in_extra && is_of_block
     }
 }
 
@@ -428,6 +455,7 @@ mod tests {
         takes_prefill: false,
         takes_media_in_results: false,
         needs_tools_for_calls: true,
+        takes_single_call: true,
         takes_seal: |seal| matches!(seal, Seal::Claude(_)),
     };
 

@@ -20,6 +20,7 @@ const FIT: Fit = Fit {
     takes_prefill: false,
     takes_media_in_results: false,
     needs_tools_for_calls: false,
+    takes_single_call: false,
     // Its thoughts have none.
     takes_seal: |_| false,
 };

@@ -22,6 +22,7 @@ const FIT: Fit = Fit {
     takes_prefill: false,
     takes_media_in_results: true,
     needs_tools_for_calls: true,
+    takes_single_call: false,
     // Only Claude's thoughts have one here, and Claude is not spoken to this way.
     takes_seal: |_| false,
 };

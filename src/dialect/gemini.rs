@@ -30,6 +30,7 @@ static FIT: Fit = Fit {
     takes_prefill: false,
     takes_media_in_results: false,
     needs_tools_for_calls: false,
+    takes_single_call: false,
     takes_seal: |seal| matches!(seal, Seal::Gemini(_)),
 };
 

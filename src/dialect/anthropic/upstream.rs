@@ -21,6 +21,7 @@ const FIT: Fit = Fit {
     takes_prefill: true,
     takes_media_in_results: true,
     needs_tools_for_calls: true,
+    takes_single_call: true,
     takes_seal: |seal| matches!(seal, Seal::Claude(_) | Seal::ClaudeRedacted(_)),
 };
 

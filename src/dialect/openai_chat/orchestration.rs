@@ -37,6 +37,7 @@ static FIT: Fit = Fit {
     takes_prefill: false,
     takes_media_in_results: false,
     needs_tools_for_calls: true,
+    takes_single_call: true,
     takes_seal: |seal| matches!(seal, Seal::Claude(_)),
 };
 
