@@ -302,7 +302,7 @@ impl Brackets {
             let is_followed = self.calls.len() > 1 || !self.held.is_empty();
             let Some(first) = self.calls.front() else { return };
             // Arguments may follow what looks whole, as long as nothing else does.
-            let is_over = first.is_whole || (is_followed && first.is_over());
+            let is_over = first.is_whole || is_followed && first.is_over();
             if !is_over {
                 return;
             }
