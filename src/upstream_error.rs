@@ -136,9 +136,10 @@ fn status_of(value: &Value, found: &Found) -> u16 {
     if let Some(status) = stated {
         return status as u16;
     }
-    let words = values("code").chain(values("status")).chain(values("type"));
+    let words = ["code", "status", "type", "error"].into_iter().flat_map(values);
+    let words = words.filter_map(Value::as_str).filter(|word| word.len() <= NAME_CHARS_MAX);
     let code = found.code.as_deref().into_iter();
-    code.chain(words.filter_map(Value::as_str))
+    code.chain(words)
         .find_map(status_of_word)
         .unwrap_or_else(|| status_of_exception(found.message.as_deref().unwrap_or("")))
 }
@@ -171,6 +172,7 @@ const WORDS: &[(&str, u16)] = &[
     ("modelerror", 424),
     ("modelstreamerror", 424),
     ("authentication", 401),
+    ("unauthenticated", 401),
     ("permission", 403),
     ("accessdenied", 403),
     ("notfound", 404),
@@ -236,7 +238,7 @@ mod tests {
             (r#"{"error":{"type":"invalid_request_error","code":"model_not_found"}}"#, 404),
             (r#"{"error":{"type":"api_error","message":"m"}}"#, 500),
             (r#"{"message":"ThrottlingException: m"}"#, 429),
-            (r#"{"error":"Too Many Requests"}"#, 500),
+            (r#"{"error":"Too Many Requests"}"#, 429),
         ] {
             let error = from_event(event.as_bytes()).unwrap_or_else(|| panic!("{event}"));
             let Error::Upstream { status, .. } = error else { panic!("{error:?}") };
