@@ -1,51 +1,72 @@
 //! Requests that AI Core refuses for a field the client has no say in.
 //!
 //! Agents send new fields, flags and tool types with every release; vendors behind AI Core refuse what they do not know with
-//! a 400 that names it. The client could do nothing about it. So what is named is taken out, the request is repeated, and
-//! where that helped the deployment's later requests go without it at once. What carries the meaning of a request is never
-//! taken out.
+//! a 400 that names it. The client could do nothing about it. So what is named is taken out and the request is repeated.
+//! Where that helped, and the refusal was of the field and not of its value, the deployment's requests go without it at
+//! once for an hour. A key that carries the meaning of a request, one of [`KEPT`], is never taken out, wherever it is.
+//!
+//! Refusals quote what was sent. So each is read from its beginning, in the very form in which its vendor writes it, and
+//! names nothing but names.
 
 use std::borrow::Cow;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use serde_json::{Map, Value};
+use memchr::memmem;
+use serde::Deserialize;
+use serde_json::Value;
 
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, quoted};
 use crate::error::Error;
 
 /// How many cures one request may need.
 pub const CURES_MAX: usize = 3;
 /// How many a deployment remembers.
 const REMEMBERED_MAX: usize = 32;
+/// How long it does: it may have become another version's.
+const AGE_MAX: Duration = Duration::from_secs(60 * 60);
+/// The longest name, of a key or of a type, that is believed to be one.
+const NAME_CHARS_MAX: usize = 64;
+/// The longest path.
+const STEPS_MAX: usize = 24;
 
 /// What makes a refused request acceptable.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cure {
+pub struct Cure {
+    change: Change,
+    /// Whether the field was refused, and not the value that this request has there.
+    is_lasting: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Change {
     /// The value at this path is taken out.
     Remove(Vec<Step>),
     /// The first key is called by the second's name.
-    Rename(String, String),
+    Rename(&'static str, &'static str),
     /// Tools of these types are taken out.
     RemoveTools(Vec<String>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+enum Step {
     Key(String),
     /// Any item of a list: what one of them may not have, none may.
     Items,
 }
 
-/// Never taken out: without them it is another request.
+/// Never taken out, written like this or `like_this`: without them it is another request.
 #[rustfmt::skip]
 const KEPT: &[&str] = &[
-    "messages", "contents", "model", "max_tokens", "max_completion_tokens", "system", "tools", "input",
-    "systemInstruction", "anthropic_version", "role", "content", "parts", "text", "type", "name", "id",
-    "arguments", "function", "functionCall", "functionResponse", "inferenceConfig", "toolConfig",
-    "generationConfig", "config", "prompt", "stream", "response_format", "tool_use_id", "tool_call_id",
-    "source", "data", "image_url", "inlineData", "document", "image", "n", "query", "documents",
-    "top_n", "inputText", "instances", "parameters", "input_type", "dimensions", "outputDimensionality",
+    "messages", "contents", "model", "maxTokens", "maxCompletionTokens", "maxOutputTokens", "system",
+    "systemInstruction", "anthropicVersion", "role", "content", "parts", "text", "type", "name", "id",
+    "tools", "toolChoice", "toolCalls", "toolConfig", "toolUseId", "toolCallId", "input", "arguments",
+    "function", "functions", "functionCall", "functionResponse", "parameters", "parametersJsonSchema",
+    "inputSchema", "responseFormat", "responseSchema", "responseJsonSchema", "inferenceConfig",
+    "generationConfig", "config", "prompt", "stream", "stop", "stopSequences", "logitBias", "n",
+    "source", "data", "imageUrl", "inlineData", "document", "image", "query", "documents", "topN",
+    "inputText", "instances", "inputType", "dimensions", "outputDimensionality",
 ];
 
 /// What an error of AI Core asks for, if it is of this kind.
@@ -53,6 +74,7 @@ pub fn cure(error: &Error) -> Option<Cure> {
     let Error::Upstream { status: 400 | 422, code, message, param, .. } = error else {
         return None;
     };
+    let message = message.trim();
     let found = extra_input(message)
         .or_else(|| unknown_name(message))
         .or_else(|| extra_forbidden(message))
@@ -62,34 +84,64 @@ pub fn cure(error: &Error) -> Option<Cure> {
 }
 
 impl Cure {
+    fn lasting(change: Change) -> Cure {
+        Cure { change, is_lasting: true }
+    }
+
+    fn once(change: Change) -> Cure {
+        Cure { change, is_lasting: false }
+    }
+
+    /// Whether other requests would be refused like this one, whatever they have there.
+    pub fn is_lasting(&self) -> bool {
+        self.is_lasting
+    }
+
     /// The body without what made it ill; `None` where it has nothing of it.
     pub fn apply(&self, body: &[u8]) -> Option<Vec<u8>> {
         let mut envelope = Envelope::parse(body.to_vec()).ok()?;
-        let has_changed = match self {
-            Cure::Rename(from, to) => envelope.rename(from, to),
-            Cure::Remove(path) => remove(&mut envelope, path)?,
-            Cure::RemoveTools(types) => remove_tools(&mut envelope, types)?,
-        };
-        has_changed.then(|| envelope.into_bytes())
+        self.treat(&mut envelope).then(|| envelope.into_bytes())
+    }
+
+    /// Whether anything was to be done.
+    fn treat(&self, envelope: &mut Envelope) -> bool {
+        match &self.change {
+            Change::Rename(from, to) => !envelope.has(to) && envelope.rename(from, to),
+            Change::Remove(path) => remove(envelope, path),
+            Change::RemoveTools(types) => remove_tools(envelope, types),
+        }
+    }
+
+    /// Whether a body may have anything of it: a look at its bytes.
+    fn concerns(&self, body: &[u8]) -> bool {
+        let has = |name: &str| memmem::find(body, quoted(name).as_bytes()).is_some();
+        match &self.change {
+            Change::Rename(from, _) => has(from),
+            Change::RemoveTools(types) => types.iter().any(|name| has(name)),
+            Change::Remove(path) => match path.last() {
+                Some(Step::Key(key)) => has(key) || (key.contains('_') && has(&camel(key))),
+                Some(Step::Items) | None => false,
+            },
+        }
     }
 
     fn is_harmless(&self) -> bool {
-        match self {
-            Cure::Remove(path) => match path.last() {
+        match &self.change {
+            Change::Remove(path) => match path.last() {
                 Some(Step::Key(key)) => {
-                    ![key.as_str(), &camel(key)].iter().any(|k| KEPT.contains(k))
+                    ![key, &camel(key)].iter().any(|key| KEPT.contains(&key.as_str()))
                 }
                 Some(Step::Items) | None => false,
             },
-            Cure::Rename(..) | Cure::RemoveTools(_) => true,
+            Change::Rename(..) | Change::RemoveTools(_) => true,
         }
     }
 }
 
 impl std::fmt::Display for Cure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Cure::Remove(path) => {
+        match &self.change {
+            Change::Remove(path) => {
                 for (i, step) in path.iter().enumerate() {
                     match step {
                         Step::Key(key) if i == 0 => f.write_str(key)?,
@@ -99,159 +151,212 @@ impl std::fmt::Display for Cure {
                 }
                 Ok(())
             }
-            Cure::Rename(from, _) => f.write_str(from),
-            Cure::RemoveTools(types) => write!(f, "tools[] of type {}", types.join("/")),
+            Change::Rename(from, _) => f.write_str(from),
+            Change::RemoveTools(types) => write!(f, "tools[] of type {}", types.join("/")),
         }
     }
 }
 
-/// The cures that helped a deployment.
+/// The cures that helped a deployment, and since when.
 #[derive(Debug, Default)]
 pub struct Remembered {
-    cures: Mutex<Vec<Cure>>,
+    cures: Mutex<Vec<(Instant, Arc<Cure>)>>,
     has_some: AtomicBool,
 }
 
 impl Remembered {
     /// The body as the deployment takes it, and what was taken out.
     pub fn apply<'a>(&self, body: &'a [u8]) -> (Cow<'a, [u8]>, Vec<String>) {
-        let mut healed = Cow::Borrowed(body);
-        let mut removed = vec![];
         if !self.has_some.load(Ordering::Relaxed) {
-            return (healed, removed);
+            return (Cow::Borrowed(body), vec![]);
         }
-        let cures = self.cures.lock().unwrap_or_else(|e| e.into_inner()).clone();
-        for cure in cures {
-            if let Some(better) = cure.apply(&healed) {
-                healed = Cow::Owned(better);
-                removed.push(cure.to_string());
-            }
-        }
-        (healed, removed)
+        self.apply_at(body, Instant::now())
+    }
+
+    fn apply_at<'a>(&self, body: &'a [u8], now: Instant) -> (Cow<'a, [u8]>, Vec<String>) {
+        let mut cures = self.at(now);
+        cures.retain(|cure| cure.concerns(body));
+        let envelope = (!cures.is_empty()).then(|| Envelope::parse(body.to_vec()).ok()).flatten();
+        let Some(mut envelope) = envelope else { return (Cow::Borrowed(body), vec![]) };
+        cures.retain(|cure| cure.treat(&mut envelope));
+        (Cow::Owned(envelope.into_bytes()), cures.iter().map(|cure| cure.to_string()).collect())
     }
 
     pub fn add(&self, cure: Cure) {
-        let mut cures = self.cures.lock().unwrap_or_else(|e| e.into_inner());
-        if cures.len() < REMEMBERED_MAX && !cures.contains(&cure) {
-            cures.push(cure);
+        self.add_at(cure, Instant::now());
+    }
+
+    fn add_at(&self, cure: Cure, now: Instant) {
+        let known = self.at(now);
+        if known.len() < REMEMBERED_MAX && !known.iter().any(|k| **k == cure) {
+            let mut cures = self.cures.lock().unwrap_or_else(|e| e.into_inner());
+            cures.push((now, Arc::new(cure)));
             self.has_some.store(true, Ordering::Relaxed);
         }
     }
+
+    /// Those that hold still; the others are forgotten.
+    fn at(&self, now: Instant) -> Vec<Arc<Cure>> {
+        let mut cures = self.cures.lock().unwrap_or_else(|e| e.into_inner());
+        cures.retain(|(since, _)| now.saturating_duration_since(*since) < AGE_MAX);
+        self.has_some.store(!cures.is_empty(), Ordering::Relaxed);
+        cures.iter().map(|(_, cure)| cure.clone()).collect()
+    }
 }
 
-/// Anthropic's: `tools.19.custom.cache_control.ephemeral.scope: Extra inputs are not permitted`.
+/// Anthropic's, in a line of its own: `tools.19.custom.cache_control.ephemeral.scope: Extra inputs are not permitted`.
 fn extra_input(message: &str) -> Option<Cure> {
-    let (before, _) = message.split_once(": Extra inputs are not permitted")?;
-    let path = before.rsplit([' ', '\n', '"', '\'', ',']).next()?;
-    Some(Cure::Remove(steps(path.split('.'))?))
+    let path = |line| bare(line).strip_suffix(": Extra inputs are not permitted");
+    let path = message.lines().find_map(path)?;
+    Some(Cure::lasting(Change::Remove(steps(path.split('.'))?)))
+}
+
+/// A sentence of Claude's without what Bedrock puts before it.
+fn bare(line: &str) -> &str {
+    let line = line.trim();
+    let line = match line.split_once(": ") {
+        Some((word, rest)) if word.ends_with("Exception") && is_name(word) => rest,
+        _ => line,
+    };
+    line.strip_prefix("The model returned the following errors: ").unwrap_or(line)
 }
 
 /// Google's: `Unknown name "x" at 'tools[0].function_declarations[0].parameters': Cannot find field.`
 fn unknown_name(message: &str) -> Option<Cure> {
-    let (_, rest) = message.split_once("Unknown name \"")?;
-    let (name, rest) = rest.split_once('"')?;
+    let message = message.strip_prefix("Invalid JSON payload received. ").unwrap_or(message);
+    let (name, rest) = message.strip_prefix("Unknown name \"")?.split_once('"')?;
     let place =
         rest.strip_prefix(" at '").and_then(|at| at.split_once('\'')).map_or("", |(p, _)| p);
     let place = place.replace('[', ".").replace(']', "");
     let place = place.split('.').filter(|s| !s.is_empty()).chain([name]);
-    Some(Cure::Remove(steps(place)?))
+    Some(Cure::lasting(Change::Remove(steps(place)?)))
 }
 
-/// vLLM's: `… 'type': 'extra_forbidden', 'loc': ('body', 'store'), 'msg': 'Extra inputs are not permitted' …`
+/// vLLM's, as Python or as JSON writes a list of them, of which the first is taken:
+/// `1 validation error: {'type': 'extra_forbidden', 'loc': ('body', 'store'), 'msg': 'Extra inputs are not permitted' …`
 fn extra_forbidden(message: &str) -> Option<Cure> {
-    let (_, rest) = message.split_once("extra_forbidden")?;
-    let (_, rest) = rest.split_once("body")?;
-    let (place, _) = rest.split_once([')', ']'])?;
-    let place = place.split([',', '\'', '"', ' ']).filter(|s| !s.is_empty());
-    Some(Cure::Remove(steps(place)?))
+    let place = match first_fault(message) {
+        Some(place) => place,
+        None => {
+            let list = match message.split_once(':') {
+                Some((start, rest))
+                    if start.trim_end_matches('s').ends_with(" validation error") =>
+                {
+                    rest
+                }
+                _ => message,
+            };
+            let list = list.trim_start().trim_start_matches('[');
+            let place = list.strip_prefix("{'type': 'extra_forbidden', 'loc': ('body', ")?;
+            let (place, _) = place.split_once(')')?;
+            place.split(',').map(|part| part.trim().trim_matches('\'').to_owned()).collect()
+        }
+    };
+    let place = place.iter().map(String::as_str).filter(|part| !part.is_empty());
+    Some(Cure::lasting(Change::Remove(steps(place)?)))
+}
+
+/// Where the first of a JSON list of faults found a field too many.
+fn first_fault(message: &str) -> Option<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Fault {
+        r#type: String,
+        loc: Vec<Value>,
+    }
+    let faults: Vec<Fault> = serde_json::from_str(message).ok()?;
+    let fault = faults.first().filter(|fault| fault.r#type == "extra_forbidden")?;
+    let (body, place) = fault.loc.split_first()?;
+    let part = |part: &Value| part.as_str().map_or_else(|| part.to_string(), str::to_owned);
+    (body == "body").then(|| place.iter().map(part).collect())
 }
 
 /// Refusals in words of their own.
 fn special(message: &str) -> Option<Cure> {
-    let lower = message.to_ascii_lowercase();
-    let remove = |key: &str| Some(Cure::Remove(vec![Step::Key(key.to_owned())]));
-    if lower.contains("invalid beta flag") {
-        return remove("anthropic_beta");
+    let remove = |key: &str| Change::Remove(vec![Step::Key(key.to_owned())]);
+    let lower = bare(message).to_ascii_lowercase();
+    if lower.starts_with("invalid beta flag") {
+        return Some(Cure::lasting(remove("anthropic_beta")));
     }
-    if lower.contains("adaptive thinking is not supported") {
-        return remove("thinking");
+    if lower.starts_with("adaptive thinking is not supported") {
+        return Some(Cure::once(remove("thinking")));
     }
-    if lower.contains("`temperature` and `top_p` cannot both be specified") {
-        return remove("top_p");
+    if lower.starts_with("`temperature` and `top_p` cannot both be specified") {
+        return Some(Cure::once(remove("top_p")));
     }
-    let (_, rest) = message.split_once("The following tools are not allowed")?;
-    let (_, names) = rest.split_once(": ")?;
+    let (_, names) =
+        message.strip_prefix("The following tools are not allowed")?.split_once(": ")?;
     let names = names.trim_end_matches('.').replace(" and ", ", ");
-    let types = names.split(", ").map(|name| name.trim().to_owned()).filter(|t| t != "function");
-    Some(Cure::RemoveTools(types.collect()))
+    let names = names.split(", ").map(str::trim).filter(|name| *name != "function");
+    let types: Vec<String> = names.map(str::to_owned).collect();
+    let are_names = !types.is_empty() && types.iter().all(|name| is_name(name));
+    are_names.then_some(Cure::lasting(Change::RemoveTools(types)))
 }
 
 /// OpenAI's: the parameter stands in `param`, in quotes, or at the end.
 fn unsupported(message: &str, code: Option<&str>, param: Option<&str>) -> Option<Cure> {
-    let quoted = |text: &str| text.split('\'').nth(1).map(str::to_owned);
-    if message.contains("Use 'max_completion_tokens' instead") {
-        return Some(Cure::Rename("max_tokens".into(), "max_completion_tokens".into()));
+    if message.starts_with("Unsupported parameter: 'max_tokens'")
+        && message.contains("Use 'max_completion_tokens' instead")
+    {
+        return Some(Cure::lasting(Change::Rename("max_tokens", "max_completion_tokens")));
     }
-    let is_unsupported =
-        matches!(code, Some("unsupported_parameter" | "unknown_parameter" | "unsupported_value"))
-            || ["Unsupported parameter", "Unknown parameter", "Unsupported value"]
-                .iter()
-                .any(|start| message.starts_with(start));
-    let argument = message.split_once("Unrecognized request argument supplied: ");
-    let path = match (is_unsupported, argument) {
-        (true, _) => param.map(str::to_owned).or_else(|| quoted(message))?,
-        (false, Some((_, name))) => name.trim_end_matches('.').to_owned(),
-        (false, None) => return None,
+    if let Some(name) = message.strip_prefix("Unrecognized request argument supplied: ") {
+        return Some(Cure::lasting(Change::Remove(places(name.trim_end_matches('.'))?)));
+    }
+    let (kind, rest) = message.split_once(": '").unwrap_or((message, ""));
+    let quoted = rest.split_once('\'').map(|(name, _)| name);
+    let is_lasting = match (kind, code) {
+        ("Unsupported value", _) | (_, Some("unsupported_value")) => false,
+        ("Unsupported parameter" | "Unknown parameter", _)
+        | (_, Some("unsupported_parameter" | "unknown_parameter")) => true,
+        _ => return None,
     };
+    // What else is in quotes may be the value.
+    let quoted = quoted.filter(|_| kind.starts_with("Un"));
+    let change = Change::Remove(places(param.or(quoted)?)?);
+    Some(Cure { change, is_lasting })
+}
+
+/// `messages[0].role` as a path.
+fn places(path: &str) -> Option<Vec<Step>> {
     let path = path.replace('[', ".").replace(']', "");
-    Some(Cure::Remove(steps(path.split('.').filter(|s| !s.is_empty()))?))
+    steps(path.split('.').filter(|part| !part.is_empty()))
 }
 
 fn steps<'a>(path: impl Iterator<Item = &'a str>) -> Option<Vec<Step>> {
     let step = |part: &str| match part.parse::<usize>() {
         Ok(_) => Some(Step::Items),
-        Err(_)
-            if !(1..=64).contains(&part.len()) || !part.bytes().all(|b| b.is_ascii_graphic()) =>
-        {
-            None
-        }
-        Err(_) => Some(Step::Key(part.to_owned())),
+        // JSON schema's own keys: `$schema`.
+        Err(_) => is_name(part.strip_prefix('$').unwrap_or(part)).then(|| Step::Key(part.into())),
     };
-    let steps: Vec<_> = path.map(step).collect::<Option<_>>()?;
-    matches!(steps.first(), Some(Step::Key(_))).then_some(steps)
+    let steps: Vec<_> = path.take(STEPS_MAX + 1).map(step).collect::<Option<_>>()?;
+    (matches!(steps.first(), Some(Step::Key(_))) && steps.len() <= STEPS_MAX).then_some(steps)
 }
 
-fn remove(envelope: &mut Envelope, path: &[Step]) -> Option<bool> {
-    let [Step::Key(root), rest @ ..] = path else { return None };
-    let root = spelling(root, |key| envelope.has(key))?;
-    if rest.is_empty() {
-        return Some(envelope.remove(&root));
-    }
-    let mut value: Value = serde_json::from_slice(envelope.raw(&root)?).ok()?;
-    let has_changed = remove_in(&mut value, rest);
-    if has_changed {
-        envelope.set(&root, value.to_string());
-    }
-    Some(has_changed)
+/// Whether it can be the name of a key, a type or an error, and stand in a header and a log line.
+fn is_name(text: &str) -> bool {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+    (1..=NAME_CHARS_MAX).contains(&text.len()) && text.bytes().all(is_plain)
 }
 
-fn remove_in(value: &mut Value, path: &[Step]) -> bool {
-    match (value, path) {
-        (Value::Array(items), [Step::Items, rest @ ..]) => {
-            items.iter_mut().fold(false, |any, item| remove_in(item, rest) | any)
-        }
-        (Value::Object(fields), path) => remove_in_object(fields, path),
-        _ => false,
-    }
+fn remove(envelope: &mut Envelope, path: &[Step]) -> bool {
+    let Some(Step::Key(root)) = path.first() else { return false };
+    spelling(root, |key| envelope.has(key)).is_some() && remove_in(envelope, path)
 }
 
-fn remove_in_object(fields: &mut Map<String, Value>, path: &[Step]) -> bool {
+fn remove_in(envelope: &mut Envelope, path: &[Step]) -> bool {
     let [Step::Key(key), rest @ ..] = path else { return false };
-    match spelling(key, |k| fields.contains_key(k)) {
-        Some(key) if rest.is_empty() => fields.remove(&key).is_some(),
-        Some(key) => fields.get_mut(&key).is_some_and(|inner| remove_in(inner, rest)),
-        // Paths name the kind of a value beside its keys: `tools.0.custom.…`
-        None => remove_in_object(fields, rest),
+    // Paths name the kind of a value beside its keys: `tools.0.custom.…`
+    let Some(key) = spelling(key, |key| envelope.has(key)) else {
+        return remove_in(envelope, rest);
+    };
+    match rest {
+        [] => envelope.remove(&key),
+        [Step::Items, rest @ ..] => envelope.edit_each(&key, |item| {
+            remove_in(item, rest);
+        }),
+        rest => envelope.edit_in(&key, |inner| {
+            remove_in(inner, rest);
+        }),
     }
 }
 
@@ -274,21 +379,22 @@ fn camel(key: &str) -> String {
     camel
 }
 
-fn remove_tools(envelope: &mut Envelope, types: &[String]) -> Option<bool> {
-    let mut tools: Vec<Value> = serde_json::from_slice(envelope.raw("tools")?).ok()?;
+fn remove_tools(envelope: &mut Envelope, types: &[String]) -> bool {
+    let Some(mut tools) = envelope.list("tools") else { return false };
     let count = tools.len();
-    tools.retain(|t| {
-        !t.get("type").and_then(Value::as_str).is_some_and(|t| types.iter().any(|x| x == t))
+    tools.retain(|tool| {
+        let kind = tool.get::<String>("type", "a string").ok().flatten();
+        !kind.is_some_and(|kind| types.contains(&kind))
     });
     if tools.len() == count {
-        return Some(false);
+        return false;
     }
     if tools.is_empty() {
         envelope.remove("tool_choice");
-        return Some(envelope.remove("tools"));
+        return envelope.remove("tools");
     }
-    envelope.set("tools", Value::from(tools).to_string());
-    Some(true)
+    envelope.set_list("tools", &tools);
+    true
 }
 
 #[cfg(test)]
@@ -382,6 +488,10 @@ mod tests {
             "Unsupported value: 'messages[0].role' does not support 'system' with this model.",
             "3: Extra inputs are not permitted",
             "prompt is too long",
+            "Unsupported parameter: 'stop' is not supported with this model.",
+            "tools.0.custom.input_schema: Extra inputs are not permitted",
+            "Unknown name \"stop_sequences\" at 'generation_config': Cannot find field.",
+            "Unknown name \"response_json_schema\" at 'generation_config': Cannot find field.",
         ] {
             assert_eq!(cure(&refusal(message, None, None)), None, "{message}");
         }
@@ -396,12 +506,129 @@ mod tests {
     }
 
     #[test]
-    fn a_deployment_remembers() {
-        let remembered = Remembered::default();
-        let body = br#"{"a":1,"b":2}"#;
+    fn what_a_refusal_quotes_is_not_believed() {
+        for message in [
+            "Invalid value: 'thinking: Extra inputs are not permitted'",
+            "x: input \"a b: Extra inputs are not permitted",
+            "***.***: Extra inputs are not permitted",
+            "Invalid value: 'Unknown name \"labels\": Cannot find field.'",
+            "Invalid 'a': \"{'type': 'extra_forbidden', 'loc': ('body', 'store')}\"",
+            "Invalid value: 'invalid beta flag'",
+            "Invalid value: 'adaptive thinking is not supported'",
+            "'The following tools are not allowed: web_search.'",
+            "The following tools are not allowed for model 'x': a\nb, c.",
+            "The following tools are not allowed for model 'x': function.",
+            "Invalid 'x': Unrecognized request argument supplied: verbosity",
+            "Invalid 'x'. Use 'max_completion_tokens' instead",
+            "Unknown parameter: 'a b'.",
+            "Unknown name \"a\nb\": Cannot find field.",
+        ] {
+            assert_eq!(cure(&refusal(message, None, None)), None, "{message}");
+        }
+        let quoting = refusal("Invalid: 'thinking'", Some("unknown_parameter"), None);
+        assert_eq!(cure(&quoting), None);
+        let long = vec!["a"; 10_000].join(".") + ": Extra inputs are not permitted";
+        assert_eq!(cure(&refusal(&long, None, None)), None);
+    }
+
+    #[test]
+    fn each_vendor_has_its_form() {
+        for (message, expected) in [
+            ("ValidationException: thinking.x: Extra inputs are not permitted", "thinking.x"),
+            ("The model returned the following errors: a: Extra inputs are not permitted", "a"),
+            ("max_tokens: too many\nspeed: Extra inputs are not permitted\n", "speed"),
+            ("Unknown name \"$schema\" at 'tools[0].x': Cannot find field.", "tools[].x.$schema"),
+            (
+                "2 validation errors:\n  {'type': 'extra_forbidden', 'loc': ('body', 'tools', 0, 'a'), 'm",
+                "tools[].a",
+            ),
+            ("[{'type': 'extra_forbidden', 'loc': ('body', 'a',), 'msg': 'b'}]", "a"),
+            (r#"[{"loc":["body","tools",0,"a"],"msg":"x","type":"extra_forbidden"}]"#, "tools[].a"),
+        ] {
+            let cure = cure(&refusal(message, None, None)).unwrap_or_else(|| panic!("{message}"));
+            assert_eq!(cure.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_value_is_refused_once_and_a_field_for_an_hour() {
+        for (message, code, is_lasting) in [
+            ("Unsupported value: 'temperature' does not support 0.5.", None, false),
+            ("Unsupported parameter: 'verbosity'.", Some("unsupported_value"), false),
+            ("`temperature` and `top_p` cannot both be specified for this model.", None, false),
+            ("adaptive thinking is not supported on this model", None, false),
+            ("Unsupported parameter: 'temperature' is not supported.", None, true),
+            ("speed: Extra inputs are not permitted", None, true),
+            ("invalid beta flag", None, true),
+            ("The following tools are not allowed: web_search.", None, true),
+        ] {
+            let cure = cure(&refusal(message, code, None)).unwrap_or_else(|| panic!("{message}"));
+            assert_eq!(cure.is_lasting(), is_lasting, "{message}");
+        }
+    }
+
+    fn without(path: &str) -> Cure {
+        Cure::lasting(Change::Remove(places(path).unwrap()))
+    }
+
+    #[test]
+    fn a_deployment_remembers_for_an_hour() {
+        let (remembered, start) = (Remembered::default(), Instant::now());
+        let body = br#"{"a":1,"b":2,"c_d":3}"#;
         assert_eq!(remembered.apply(body).0, body.as_slice());
-        remembered.add(Cure::Remove(vec![Step::Key("a".into())]));
-        let (healed, removed) = remembered.apply(body);
-        assert_eq!((healed.as_ref(), removed), (br#"{"b":2}"#.as_slice(), vec!["a".to_owned()]));
+        remembered.add_at(without("a"), start);
+        remembered.add_at(without("a"), start);
+        remembered.add_at(without("c_d"), start + AGE_MAX / 2);
+        let (healed, removed) = remembered.apply_at(body, start + AGE_MAX / 2);
+        assert_eq!((healed.as_ref(), removed.join(" ")), (&br#"{"b":2}"#[..], "a c_d".into()));
+        let (healed, _) = remembered.apply_at(body, start + AGE_MAX);
+        assert_eq!(healed.as_ref(), br#"{"a":1,"b":2}"#);
+        let late = remembered.apply_at(body, start + AGE_MAX * 2);
+        assert!(matches!(late.0, Cow::Borrowed(_)) && late.1.is_empty());
+        assert!(!remembered.has_some.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn a_body_that_has_nothing_of_it_is_not_read() {
+        let remembered = Remembered::default();
+        remembered.add(without("tools[].function_declarations[].strict"));
+        remembered.add(without("labels"));
+        let body = br#"{"tools": [{"functionDeclarations": ["labels"#;
+        assert!(
+            matches!(remembered.apply(body), (Cow::Borrowed(_), removed) if removed.is_empty())
+        );
+        for n in 0..REMEMBERED_MAX * 2 {
+            remembered.add(without(&format!("k{n}")));
+        }
+        assert_eq!(remembered.at(Instant::now()).len(), REMEMBERED_MAX);
+    }
+
+    #[test]
+    fn what_is_beside_it_stays_verbatim() {
+        let schema = r#"{"properties":{"zeta":{"minimum":1.10},"alpha":{"maximum":123456789012345678901234567890}}}"#;
+        for (cure, with, without) in [
+            (
+                without("tools[0].custom.strict"),
+                format!(
+                    r#"{{"tools":[{{"z":1e2,"strict":true,"input_schema":{schema}}},{{"y": 1.0}}]}}"#
+                ),
+                format!(r#"{{"tools":[{{"z":1e2,"input_schema":{schema}}},{{"y": 1.0}}]}}"#),
+            ),
+            (
+                without("thinking.enabled.speed"),
+                format!(r#"{{"thinking":{{"z":{schema},"speed":1,"a": 1.10}}}}"#),
+                format!(r#"{{"thinking":{{"z":{schema},"a":1.10}}}}"#),
+            ),
+            (
+                Cure::lasting(Change::RemoveTools(vec!["x".into()])),
+                format!(r#"{{"tools":[{{"type":"x"}},{{"z":1,"input_schema":{schema}}}]}}"#),
+                format!(r#"{{"tools":[{{"z":1,"input_schema":{schema}}}]}}"#),
+            ),
+        ] {
+            let healed = cure.apply(with.as_bytes()).unwrap();
+            assert_eq!(String::from_utf8_lossy(&healed), without, "{cure}");
+        }
+        let unrelated = br#"{"a":1,"speed":2}"#;
+        assert_eq!(without("thinking.enabled.speed").apply(unrelated), None);
     }
 }

@@ -43,6 +43,9 @@ pub fn start(level: LevelFilter, format: Format) {
 /// The target of request lines: a JSON line holds their fields, not a sentence.
 const REQUEST: &str = "request";
 
+/// How many names of what was dropped a line has.
+const DROPPED_MAX: usize = 20;
+
 /// One request, as the log tells it.
 #[derive(Debug, Default)]
 pub struct RequestLine {
@@ -137,12 +140,20 @@ impl RequestLine {
             add("upstream_id", shown(id));
         }
         if !self.dropped.is_empty() {
-            add("dropped", self.dropped.join(","));
+            add("dropped", shown(&self.names_dropped()));
         }
         if let Some(error) = &self.error {
             add("error", format!("{error:?}"));
         }
         line
+    }
+
+    fn names_dropped(&self) -> String {
+        let mut names = self.dropped[..self.dropped.len().min(DROPPED_MAX)].join(",");
+        if self.dropped.len() > DROPPED_MAX {
+            names.push_str(",…");
+        }
+        names
     }
 
     fn json(&self) -> String {
@@ -217,4 +228,20 @@ impl log::Log for JsonLogger {
     }
 
     fn flush(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_dropped_can_neither_fill_nor_forge_a_line() {
+        let text = |dropped: &[&str]| {
+            let dropped = dropped.iter().map(|name| name.to_string().into()).collect();
+            RequestLine { dropped, ..RequestLine::default() }.text()
+        };
+        assert!(text(&["a", "b[].c"]).ends_with(" dropped=a,b[].c"));
+        assert!(text(&["a\nb"]).ends_with(r#" dropped="a\nb""#));
+        assert!(text(&["a"; 21]).ends_with(&format!(" dropped=\"{},…\"", ["a"; 20].join(","))));
+    }
 }

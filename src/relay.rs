@@ -495,7 +495,8 @@ impl Relay {
             exchange.line.borrow_mut().upstream_id = upstream_id;
             if (200..300).contains(&response.status) {
                 exchange.note_dropped(cures.iter().map(Cure::to_string).collect());
-                cures.into_iter().for_each(|cure| deployment.remember(cure));
+                let lasting = cures.into_iter().filter(Cure::is_lasting);
+                lasting.for_each(|cure| deployment.remember(cure));
                 deployment.is_other.store(is_other, Ordering::Relaxed);
                 return Ok(response);
             }

@@ -107,6 +107,7 @@ impl Stream {
             "error" => out.fail(unreadable(data)),
             // AWS's errors have no type.
             "" if part.error.is_some() || part.message.is_some() => out.fail(unreadable(data)),
+            "" => upstream_error::from_event(data).into_iter().for_each(|error| out.fail(error)),
             _ => {}
         }
     }
