@@ -95,10 +95,9 @@ impl Envelope {
 
     /// The first keys that have a value and are none of `known`, as they may stand in a header.
     pub fn names_beyond(&self, known: &[&str]) -> Vec<String> {
-        let is_safe = |c: &char| c.is_ascii_graphic() && *c != ',';
         let named = self.keys().filter(|key| !known.contains(&key.as_str()));
         let given = named.filter(|key| self.raw(key).is_some_and(|value| value != b"null"));
-        given.map(|key| key.chars().filter(is_safe).take(64).collect()).take(NAMES_MAX).collect()
+        given.map(|key| header_safe(&key)).take(NAMES_MAX).collect()
     }
 
     /// Sets `key` to a JSON text, in its place or at the end.
@@ -213,6 +212,11 @@ fn read_key(json: &[u8]) -> String {
 /// `text` as a JSON string.
 pub fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
+}
+
+/// A client's word as it may stand in a list in a header.
+pub fn header_safe(word: &str) -> String {
+    word.chars().filter(|c| c.is_ascii_graphic() && *c != ',').take(64).collect()
 }
 
 /// Why a body is no JSON object.

@@ -359,7 +359,8 @@ fn what_cannot_be_carried_is_named() {
         let reply = proxy.chat(&with(dropped, "model", json!(model)));
         assert_eq!(reply.status, 200, "{model}: {}", reply.text());
         assert!(reply.header("x-proxy-dropped").contains("brand_new"), "{model}: {}", reply.head);
-        for (key, value) in [("n", json!(2)), ("logprobs", json!(true)), ("functions", json!([]))] {
+        for (key, value) in [("n", json!(2)), ("logprobs", json!(true)), ("functions", json!([{}]))]
+        {
             let reply = proxy.chat(&with(with(said("hi"), key, value), "model", json!(model)));
             assert_eq!(reply.status, 400, "{model} {key}");
             assert_eq!(reply.json()["error"]["param"], key, "{model}");

@@ -6,16 +6,16 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{self, DeserializeOwned, MapAccess, SeqAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::chat::{
     Block, CachePoint, Effort, Format, MediaKind, Request, Role, Seal, Source, Thinking, Tool,
     ToolChoice, Turn,
 };
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, header_safe};
 use crate::error::Error;
 use crate::media;
 
@@ -37,14 +37,13 @@ const KNOWN: &[&str] = &[
     "audio", "user", "metadata", "store", "safety_identifier", "prompt_cache_key",
     "prompt_cache_retention", "service_tier",
 ];
-/// The most unknown keys that are named as dropped.
-const UNKNOWN_MAX: usize = 20;
+/// The most types of tools that are named as dropped.
+const TOOL_TYPES_MAX: usize = 10;
 
 /// Reads a request.
 pub fn decode(body: &Envelope) -> Result<Asked, Error> {
     refuse(body)?;
     let mut request = Request {
-        output_max: first(body, &["max_completion_tokens", "max_tokens"], "a whole number")?,
         temperature: number(body, "temperature", 0.0, 2.0)?,
         top_p: number(body, "top_p", 0.0, 1.0)?,
         stop: body.get::<Strings>("stop", "a string or a list of strings")?.unwrap_or_default().0,
@@ -53,18 +52,15 @@ pub fn decode(body: &Envelope) -> Result<Asked, Error> {
         presence_penalty: number(body, "presence_penalty", -2.0, 2.0)?,
         thinking: thinking(body)?,
         format: format(body)?,
-        tool_choice: tool_choice(body)?,
         is_single_call: body.get("parallel_tool_calls", "true or false")? == Some(false),
         ..Request::default()
     };
-    if request.output_max == Some(0) {
-        return Err(Error::bad_request("max_tokens", "at least 1 is expected"));
-    }
+    output_max(body, &mut request)?;
+    tool_choice(body, &mut request)?;
     request.stop.retain(|s| !s.is_empty());
     tools(body, &mut request)?;
     conversation(body, &mut request)?;
-    let unknown = body.keys().filter(|key| !KNOWN.contains(&key.as_str())).take(UNKNOWN_MAX);
-    unknown.for_each(|key| request.drop_field(header_safe(&key)));
+    body.names_beyond(KNOWN).into_iter().for_each(|key| request.drop_field(key));
     let stream_options =
         body.get::<StreamOptions>("stream_options", "an object with `include_usage`")?;
     Ok(Asked {
@@ -97,25 +93,32 @@ fn refuse(body: &Envelope) -> Result<(), Error> {
     if modalities.is_some_and(|m| m.iter().any(|m| m != "text")) {
         return refused("modalities", "models of this family answer in text only");
     }
+    let is_nothing = |raw| raw == b"null" || serde_json::from_slice::<[IgnoredAny; 0]>(raw).is_ok();
     for (old, new) in [("functions", "tools"), ("function_call", "tool_choice")] {
-        if body.raw(old).is_some_and(|raw| raw != b"null") {
+        if body.raw(old).is_some_and(|raw| !is_nothing(raw)) {
             return refused(old, &format!("models of this family are given `{new}` instead"));
         }
     }
     Ok(())
 }
 
-fn first<T: DeserializeOwned>(
-    body: &Envelope,
-    keys: &[&str],
-    expected: &str,
-) -> Result<Option<T>, Error> {
-    for key in keys {
-        if let Some(value) = body.get(key, expected)? {
-            return Ok(Some(value));
+/// The limit that is named first, if there is one: 0 and -1 are words for none.
+fn output_max(body: &Envelope, request: &mut Request) -> Result<(), Error> {
+    const EXPECTED: &str = "a whole number";
+    for key in ["max_completion_tokens", "max_tokens"] {
+        match body.get::<f64>(key, EXPECTED)? {
+            None => {}
+            Some(n) if n.fract() != 0.0 => {
+                return Err(Error::bad_request(key, format!("{EXPECTED} is expected")));
+            }
+            Some(n) if n < 1.0 => request.drop_field(key),
+            Some(n) => {
+                request.output_max = Some(n as u64);
+                return Ok(());
+            }
         }
     }
-    Ok(None)
+    Ok(())
 }
 
 fn number(body: &Envelope, key: &str, least: f64, most: f64) -> Result<Option<f64>, Error> {
@@ -215,30 +218,55 @@ fn format(body: &Envelope) -> Result<Format, Error> {
     }
 }
 
-fn tool_choice(body: &Envelope) -> Result<Option<ToolChoice>, Error> {
+fn tool_choice(body: &Envelope, request: &mut Request) -> Result<(), Error> {
     const EXPECTED: &str =
         "none, auto, required or {\"type\":\"function\",\"function\":{\"name\":…}}";
-    let Some(wire) = body.get::<Value>("tool_choice", EXPECTED)? else { return Ok(None) };
-    let named = |pointer| wire.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-    Ok(Some(match wire.as_str() {
-        Some("auto") => ToolChoice::Auto,
-        Some("none") => ToolChoice::None,
-        Some("required" | "any") => ToolChoice::Any,
-        // Flat names are the Responses API's way; some clients mix the two.
-        _ => match named("/function/name").or_else(|| named("/name")) {
-            Some(name) => ToolChoice::Named(name),
-            None => {
-                return Err(Error::bad_request("tool_choice", format!("{EXPECTED} is expected")));
-            }
+    let choice = match body.raw("tool_choice") {
+        Some(raw) if raw.starts_with(b"\"") => {
+            let r#type = body.get("tool_choice", EXPECTED)?;
+            WireChoice { r#type, ..WireChoice::default() }
+        }
+        _ => match body.get::<WireChoice>("tool_choice", EXPECTED)? {
+            Some(choice) => choice,
+            None => return Ok(()),
         },
-    }))
+    };
+    request.is_single_call |= choice.disable_parallel_tool_use == Some(true);
+    // Flat names are the way of the Responses API and of Anthropic.
+    let name = choice.function.map(|f| f.name).or(choice.name);
+    request.tool_choice = Some(match (choice.r#type.as_deref(), name) {
+        (_, Some(name)) => ToolChoice::Named(name),
+        (Some("auto"), _) => ToolChoice::Auto,
+        (Some("none"), _) => ToolChoice::None,
+        (Some("required" | "any"), _) => ToolChoice::Any,
+        _ => return Err(Error::bad_request("tool_choice", format!("{EXPECTED} is expected"))),
+    });
+    Ok(())
+}
+
+/// Also where the choice is a word: its type.
+#[derive(Default, Deserialize)]
+struct WireChoice {
+    r#type: Option<String>,
+    function: Option<Named>,
+    name: Option<String>,
+    disable_parallel_tool_use: Option<bool>,
 }
 
 #[derive(Deserialize)]
+struct Named {
+    name: String,
+}
+
+/// With its function inside; or flat, as the Responses API has it, and Anthropic, whose schemas are `input_schema`.
+#[derive(Deserialize)]
 struct WireTool {
-    #[serde(default)]
     r#type: Option<String>,
     function: Option<Function>,
+    name: Option<String>,
+    description: Option<String>,
+    parameters: Option<Box<RawValue>>,
+    input_schema: Option<Box<RawValue>>,
     cache_control: Option<CacheControl>,
 }
 
@@ -248,6 +276,32 @@ struct Function {
     description: Option<String>,
     parameters: Option<Box<RawValue>>,
     cache_control: Option<CacheControl>,
+}
+
+impl WireTool {
+    fn is_function(&self) -> bool {
+        match self.r#type.as_deref() {
+            None | Some("function") => true,
+            Some(kind) => kind == "custom" && self.input_schema.is_some(),
+        }
+    }
+
+    fn read(self) -> Option<Tool> {
+        let flat = |name| Function {
+            name,
+            description: self.description,
+            parameters: self.parameters.or(self.input_schema),
+            cache_control: None,
+        };
+        let function = self.function.or_else(|| self.name.map(flat))?;
+        let cache = self.cache_control.or(function.cache_control);
+        (!function.name.is_empty()).then(|| Tool {
+            name: function.name,
+            description: function.description.filter(|d| !d.trim().is_empty()),
+            schema: function.parameters.map(|p| p.get().to_owned()).filter(|p| p != "null"),
+            cache: cache.map(|c| c.point()),
+        })
+    }
 }
 
 #[derive(Deserialize)]
@@ -265,26 +319,30 @@ impl CacheControl {
 }
 
 fn tools(body: &Envelope, request: &mut Request) -> Result<(), Error> {
-    for (i, wire) in list::<WireTool>(body, "tools")?.into_iter().enumerate() {
-        match (wire.r#type.as_deref(), wire.function) {
-            (None | Some("function"), Some(function)) if !function.name.is_empty() => {
-                let cache = wire.cache_control.or(function.cache_control);
-                let schema = function.parameters.filter(|p| p.get() != "null");
-                request.tools.push(Tool {
-                    name: function.name,
-                    description: function.description.filter(|d| !d.trim().is_empty()),
-                    schema: schema.map(|p| p.get().to_owned()),
-                    cache: cache.map(|c| c.point()),
-                });
-            }
-            (None | Some("function"), _) => {
-                let path = format!("tools[{i}].function.name");
-                return Err(Error::bad_request(path, "a tool's name is expected"));
-            }
+    let Some(raw) = body.raw("tools").filter(|raw| *raw != b"null") else { return Ok(()) };
+    let mut dropped = vec![];
+    for (i, wire) in list::<WireTool>(&readable(raw), "tools")?.into_iter().enumerate() {
+        if !wire.is_function() {
             // Tools that a vendor runs, or that take no JSON: the model can do without.
-            (Some(_), _) => request.drop_field(format!("tools[{i}]")),
+            dropped.extend(wire.r#type);
+            continue;
         }
+        let Some(tool) = wire.read() else {
+            let path = format!("tools[{i}].function.name");
+            return Err(Error::bad_request(path, "a tool's name is expected"));
+        };
+        request.tools.push(tool);
     }
+    dropped.sort_unstable();
+    dropped.dedup();
+    for kind in dropped.iter().take(TOOL_TYPES_MAX) {
+        request.drop_field(format!("tools[] of type {}", header_safe(kind)));
+    }
+    unambiguous(request)
+}
+
+/// Names of tools differ, and the one that is chosen is among them.
+fn unambiguous(request: &Request) -> Result<(), Error> {
     let mut names: Vec<&str> = request.tools.iter().map(|t| t.name.as_str()).collect();
     names.sort_unstable();
     if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -301,21 +359,19 @@ fn tools(body: &Envelope, request: &mut Request) -> Result<(), Error> {
 }
 
 /// A list read item by item only where reading it whole fails, to name the item.
-fn list<T: DeserializeOwned>(body: &Envelope, key: &str) -> Result<Vec<T>, Error> {
-    let Some(raw) = body.raw(key).filter(|raw| *raw != b"null") else { return Ok(vec![]) };
-    match serde_json::from_slice(raw) {
-        Ok(all) => Ok(all),
-        Err(whole) => Err(explained::<T>(raw, key).unwrap_or_else(|| {
-            Error::bad_request(key, format!("a list is expected: {}", without_place(&whole)))
-        })),
-    }
+fn list<'a, T: Deserialize<'a>>(json: &'a [u8], path: &str) -> Result<Vec<T>, Error> {
+    serde_json::from_slice(json).map_err(|whole| {
+        explained::<T>(json, path).unwrap_or_else(|| {
+            Error::bad_request(path, format!("a list is expected: {}", without_place(&whole)))
+        })
+    })
 }
 
-fn explained<T: DeserializeOwned>(raw: &[u8], key: &str) -> Option<Error> {
-    let items = serde_json::from_slice::<Vec<Box<RawValue>>>(raw).ok()?;
+fn explained<'a, T: Deserialize<'a>>(json: &'a [u8], path: &str) -> Option<Error> {
+    let items = serde_json::from_slice::<Vec<&RawValue>>(json).ok()?;
     items.iter().enumerate().find_map(|(i, item)| {
         let why = serde_json::from_str::<T>(item.get()).err()?;
-        Some(Error::bad_request(format!("{key}[{i}]"), without_place(&why)))
+        Some(Error::bad_request(format!("{path}[{i}]"), without_place(&why)))
     })
 }
 
@@ -326,25 +382,28 @@ fn without_place(error: &serde_json::Error) -> String {
 }
 
 #[derive(Deserialize)]
-struct Message {
+struct Message<'a> {
     role: String,
-    content: Option<Content>,
+    /// Read when the role is known: what a tool gave may be anything.
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
     #[serde(default)]
-    tool_calls: Option<Vec<ToolCall>>,
+    tool_calls: Option<Vec<ToolCall<'a>>>,
     tool_call_id: Option<String>,
     name: Option<String>,
     refusal: Option<String>,
-    reasoning_content: Option<Content>,
-    reasoning: Option<Content>,
+    reasoning_content: Option<&'a RawValue>,
+    reasoning: Option<&'a RawValue>,
     cache_control: Option<CacheControl>,
 }
 
 #[derive(Deserialize)]
-struct ToolCall {
+struct ToolCall<'a> {
     #[serde(default)]
     id: Option<String>,
     function: Option<Called>,
-    extra_content: Option<Value>,
+    #[serde(borrow)]
+    extra_content: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -358,43 +417,78 @@ struct Called {
 #[derive(Default)]
 struct Arguments(String);
 
-#[derive(Debug)]
-enum Content {
-    Text(String),
-    Parts(Vec<Part>),
-    /// What a tool gave that is neither.
-    Json(String),
-}
+/// A string where a part should be is a text.
+struct Item<'a>(Part<'a>);
 
-#[derive(Debug, Default, Deserialize)]
-struct Part {
-    #[serde(default)]
-    r#type: String,
+#[derive(Default, Deserialize)]
+struct Part<'a> {
+    r#type: Option<String>,
     text: Option<String>,
     refusal: Option<String>,
     image_url: Option<ImageUrl>,
     input_audio: Option<Audio>,
     file: Option<File>,
     cache_control: Option<CacheControl>,
+    /// Of an image, as Anthropic has it.
+    #[serde(borrow)]
+    source: Option<&'a RawValue>,
+    /// Of an image, as MCP has it.
+    data: Option<&'a RawValue>,
+    #[serde(rename = "mimeType")]
+    mime_type: Option<&'a RawValue>,
 }
 
-impl fmt::Debug for CacheControl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.point())
+/// An image in base64.
+#[derive(Deserialize)]
+struct Picture {
+    media_type: String,
+    data: String,
+}
+
+impl Part<'_> {
+    fn kind(&self) -> &str {
+        self.r#type.as_deref().unwrap_or("")
+    }
+
+    fn picture(&self) -> Option<Picture> {
+        let text = |raw: &RawValue| serde_json::from_str(raw.get()).ok();
+        match (self.kind(), self.source, self.data, self.mime_type) {
+            ("image", Some(source), ..) => serde_json::from_str(source.get()).ok(),
+            ("image", None, Some(data), Some(media_type)) => {
+                Some(Picture { media_type: text(media_type)?, data: text(data)? })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether it is a part, and not a row of a tool's that looks like one.
+    fn is_whole(&self) -> bool {
+        match self.kind() {
+            "text" => self.text.is_some(),
+            "image_url" => self.image_url.is_some(),
+            "input_audio" => self.input_audio.is_some(),
+            "file" => self.file.as_ref().is_some_and(File::is_named),
+            _ => self.picture().is_some(),
+        }
+    }
+}
+
+impl File {
+    fn is_named(&self) -> bool {
+        self.file_data.is_some() || self.file_url.is_some() || self.file_id.is_some()
     }
 }
 
 /// An object with `url`, or the URL.
-#[derive(Debug)]
 struct ImageUrl(String);
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 struct Audio {
     data: String,
     format: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 struct File {
     file_data: Option<String>,
     file_url: Option<String>,
@@ -403,10 +497,11 @@ struct File {
 }
 
 fn conversation(body: &Envelope, request: &mut Request) -> Result<(), Error> {
-    if !body.raw("messages").is_some_and(|raw| raw.starts_with(b"[")) {
+    let Some(raw) = body.raw("messages").filter(|raw| raw.starts_with(b"[")) else {
         return Err(Error::bad_request("messages", "a list of messages is expected"));
-    }
-    let messages = list::<Message>(body, "messages")?;
+    };
+    let json = readable(raw);
+    let messages = list::<Message>(&json, "messages")?;
     if messages.is_empty() {
         return Err(Error::bad_request("messages", "at least one message is expected"));
     }
@@ -459,10 +554,9 @@ fn system(message: Message, path: &str, request: &mut Request) -> Result<(), Err
 
 fn assistant(mut message: Message, path: &str) -> Result<Vec<Block>, Error> {
     let mut all = vec![];
-    let thought = message.reasoning_content.take().or(message.reasoning.take());
-    if let Some(Content::Text(text)) = thought
-        && !text.is_empty()
-    {
+    let thought = message.reasoning_content.or(message.reasoning);
+    let thought = thought.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
+    if let Some(text) = thought.filter(|text| !text.is_empty()) {
         all.push(Block::Reasoning { text, seal: None });
     }
     let calls = message.tool_calls.take().unwrap_or_default();
@@ -474,7 +568,7 @@ fn assistant(mut message: Message, path: &str) -> Result<Vec<Block>, Error> {
             let path = format!("{path}.tool_calls[{i}].function");
             return Err(Error::bad_request(path, "missing; only calls of functions are known"));
         };
-        let signature = call.extra_content.as_ref().and_then(thought_signature);
+        let signature = call.extra_content.and_then(thought_signature);
         all.push(Block::ToolCall {
             id: call.id.unwrap_or_default(),
             name: function.name,
@@ -487,8 +581,17 @@ fn assistant(mut message: Message, path: &str) -> Result<Vec<Block>, Error> {
 }
 
 /// Where Gemini's own OpenAI endpoint puts it.
-fn thought_signature(extra: &Value) -> Option<String> {
-    extra.pointer("/google/thought_signature")?.as_str().map(str::to_owned)
+fn thought_signature(extra: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Extra {
+        google: Google,
+    }
+    #[derive(Deserialize)]
+    struct Google {
+        thought_signature: String,
+    }
+    let extra = serde_json::from_str::<Extra>(extra.get()).ok()?;
+    Some(extra.google.thought_signature)
 }
 
 fn tool_result(mut message: Message, path: &str) -> Result<Block, Error> {
@@ -503,20 +606,14 @@ fn tool_result(mut message: Message, path: &str) -> Result<Block, Error> {
 }
 
 fn blocks(message: Message, path: &str) -> Result<Vec<Block>, Error> {
-    let mut blocks = match message.content {
+    let path = format!("{path}.content");
+    let mut blocks = match message.content.map(RawValue::get) {
         None => vec![],
-        Some(Content::Text(text)) => vec![Block::text(text)],
-        Some(Content::Json(json)) if message.role == "tool" => vec![Block::text(json)],
-        Some(Content::Json(_)) => {
-            let why = "a string or a list of parts is expected";
-            return Err(Error::bad_request(format!("{path}.content"), why));
-        }
-        Some(Content::Parts(parts)) => {
-            let mut blocks = Vec::with_capacity(parts.len());
-            for (i, part) in parts.into_iter().enumerate() {
-                blocks.push(block(part, &format!("{path}.content[{i}]"))?);
-            }
-            blocks
+        Some(json) if json.starts_with('"') => vec![Block::text(text(json, &path)?)],
+        Some(json) if message.role == "tool" => given(json, &path)?,
+        Some(json) if json.starts_with('[') => parts(list(json.as_bytes(), &path)?, &path)?,
+        Some(_) => {
+            return Err(Error::bad_request(path, "a string or a list of parts is expected"));
         }
     };
     if let Some(point) = &message.cache_control
@@ -527,13 +624,37 @@ fn blocks(message: Message, path: &str) -> Result<Vec<Block>, Error> {
     Ok(blocks)
 }
 
+fn text(json: &str, path: &str) -> Result<String, Error> {
+    serde_json::from_str(json).map_err(|e| Error::bad_request(path, without_place(&e)))
+}
+
+/// What a tool gave: parts, or anything else as it was written.
+fn given(json: &str, path: &str) -> Result<Vec<Block>, Error> {
+    match serde_json::from_str::<Vec<Item>>(json) {
+        Ok(items) if items.iter().all(|Item(part)| part.is_whole()) => parts(items, path),
+        _ => Ok(vec![Block::text(json)]),
+    }
+}
+
+fn parts(items: Vec<Item>, path: &str) -> Result<Vec<Block>, Error> {
+    // Thoughts as Anthropic has them: without their seal no model takes them.
+    let is_thought = |part: &Part| {
+        part.text.is_none() && ["thinking", "redacted_thinking"].contains(&part.kind())
+    };
+    let items = items.into_iter().enumerate().filter(|(_, Item(part))| !is_thought(part));
+    items.map(|(i, Item(part))| block(part, &format!("{path}[{i}]"))).collect()
+}
+
 fn block(part: Part, path: &str) -> Result<Block, Error> {
     let cache = part.cache_control.as_ref().map(CacheControl::point);
     let media = |kind, source, name, key: &str| {
         let path = format!("{path}.{key}");
         Ok(Block::Media { kind, source, name, cache, path })
     };
-    let kind = part.r#type.clone();
+    if let Some(Picture { media_type, data }) = part.picture() {
+        return media(MediaKind::Image, base64(media_type, data), None, "source");
+    }
+    let kind = part.kind().to_owned();
     match (kind.as_str(), part) {
         (_, Part { image_url: Some(ImageUrl(url)), .. }) => {
             let source = source(url, &format!("{path}.image_url.url"), "image")?;
@@ -585,16 +706,14 @@ fn source(url: String, path: &str, what: &str) -> Result<Source, Error> {
             return Err(Error::bad_request(path, why));
         }
     };
-    // Models refuse an image whose type is not what was said; the bytes know better.
-    let media_type = media::sniff_base64(data).map_or(media_type, str::to_owned);
-    let media_type = if media_type.is_empty() { "text/plain".to_owned() } else { media_type };
-    Ok(Source::Base64 { media_type, data: data.to_owned() })
+    Ok(base64(media_type, data.to_owned()))
 }
 
-/// A key as it may stand in a header.
-fn header_safe(key: &str) -> Cow<'static, str> {
-    let is_safe = |c: &char| c.is_ascii_graphic() && *c != ',';
-    key.chars().filter(is_safe).take(64).collect::<String>().into()
+/// Models refuse an image whose type is not what was said; the bytes know better.
+fn base64(media_type: String, data: String) -> Source {
+    let media_type = media::sniff_base64(&data).map_or(media_type, str::to_owned);
+    let media_type = if media_type.is_empty() { "text/plain".to_owned() } else { media_type };
+    Source::Base64 { media_type, data }
 }
 
 /// A string or a list of them.
@@ -629,9 +748,12 @@ impl<'de> Deserialize<'de> for Strings {
 
 impl<'de> Deserialize<'de> for Arguments {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Arguments, D::Error> {
-        let raw = Box::<RawValue>::deserialize(deserializer)?;
-        let text = serde_json::from_str::<String>(raw.get());
-        Ok(Arguments(text.unwrap_or_else(|_| raw.get().to_owned())))
+        let raw = <&RawValue>::deserialize(deserializer)?.get();
+        let text = match raw.starts_with('"') {
+            true => serde_json::from_str(raw).map_err(|e| de::Error::custom(without_place(&e)))?,
+            false => raw.to_owned(),
+        };
+        Ok(Arguments(mended(&text).unwrap_or(text)))
     }
 }
 
@@ -664,133 +786,65 @@ impl<'de> Deserialize<'de> for ImageUrl {
     }
 }
 
-// By hand: an untagged enum would copy every text twice.
-impl<'de> Deserialize<'de> for Content {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Content, D::Error> {
+impl<'de> Deserialize<'de> for Item<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Item<'de>, D::Error> {
         struct Reader;
         impl<'de> Visitor<'de> for Reader {
-            type Value = Content;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string or a list of parts")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Content, E> {
-                Ok(Content::Text(text.to_owned()))
-            }
-
-            fn visit_bool<E: de::Error>(self, value: bool) -> Result<Content, E> {
-                Ok(Content::Json(value.to_string()))
-            }
-
-            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Content, E> {
-                Ok(Content::Json(value.to_string()))
-            }
-
-            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Content, E> {
-                Ok(Content::Json(value.to_string()))
-            }
-
-            fn visit_f64<E: de::Error>(self, value: f64) -> Result<Content, E> {
-                Ok(Content::Json(value.to_string()))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Content, A::Error> {
-                let value = Value::deserialize(de::value::MapAccessDeserializer::new(map))?;
-                Ok(Content::Json(value.to_string()))
-            }
-
-            /// A list of parts, or, from a tool, of anything.
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Content, A::Error> {
-                let mut items: Vec<Item> = vec![];
-                while let Some(item) = seq.next_element()? {
-                    items.push(item);
-                }
-                if items.iter().all(|item| matches!(item, Item::Part(_))) {
-                    let parts = items.into_iter().filter_map(|item| match item {
-                        Item::Part(part) => Some(*part),
-                        Item::Json(_) => None,
-                    });
-                    return Ok(Content::Parts(parts.collect()));
-                }
-                let values = items.into_iter().map(|item| match item {
-                    Item::Json(value) => value,
-                    Item::Part(part) => part.text.unwrap_or_default().into(),
-                });
-                Ok(Content::Json(Value::from_iter(values).to_string()))
-            }
-        }
-        deserializer.deserialize_any(Reader)
-    }
-}
-
-/// An item of a list that should be of parts.
-enum Item {
-    Part(Box<Part>),
-    Json(Value),
-}
-
-// By hand, for the same reason. Every SDK writes `type` first; what does not is looked at twice.
-impl<'de> Deserialize<'de> for Item {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Item, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Item;
+            type Value = Item<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a part")
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Item, E> {
-                Ok(Item::Part(Part { text: Some(text.to_owned()), ..Part::default() }.into()))
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Item<'de>, E> {
+                let (r#type, text) = (Some("text".to_owned()), Some(text.to_owned()));
+                Ok(Item(Part { r#type, text, ..Part::default() }))
             }
 
-            fn visit_bool<E: de::Error>(self, value: bool) -> Result<Item, E> {
-                Ok(Item::Json(value.into()))
-            }
-
-            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Item, E> {
-                Ok(Item::Json(value.into()))
-            }
-
-            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Item, E> {
-                Ok(Item::Json(value.into()))
-            }
-
-            fn visit_f64<E: de::Error>(self, value: f64) -> Result<Item, E> {
-                Ok(Item::Json(value.into()))
-            }
-
-            fn visit_unit<E: de::Error>(self) -> Result<Item, E> {
-                Ok(Item::Json(Value::Null))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Item, A::Error> {
-                let value = Value::deserialize(de::value::SeqAccessDeserializer::new(seq))?;
-                Ok(Item::Json(value))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Item, A::Error> {
-                let mut all = serde_json::Map::new();
-                match map.next_key::<String>()? {
-                    None => return Ok(Item::Json(all.into())),
-                    Some(key) if key == "type" => {
-                        let kind = map.next_value()?;
-                        let rest = Part::deserialize(de::value::MapAccessDeserializer::new(map))?;
-                        return Ok(Item::Part(Part { r#type: kind, ..rest }.into()));
-                    }
-                    Some(key) => all.insert(key, map.next_value()?),
-                };
-                while let Some((key, value)) = map.next_entry()? {
-                    all.insert(key, value);
-                }
-                if !all.contains_key("type") {
-                    return Ok(Item::Json(all.into()));
-                }
-                let part = Part::deserialize(Value::from(all));
-                part.map(|p| Item::Part(p.into())).map_err(|e| de::Error::custom(without_place(&e)))
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Item<'de>, A::Error> {
+                Part::deserialize(MapAccessDeserializer::new(map)).map(Item)
             }
         }
         deserializer.deserialize_any(Reader)
     }
+}
+
+/// JSON with no string that cannot be read, for what JavaScript wrote of a text that it had cut within a character.
+fn readable(json: &[u8]) -> Cow<'_, [u8]> {
+    let has = |start: &[u8]| memchr::memmem::find(json, start).is_some();
+    if !has(b"\\ud") && !has(b"\\uD") {
+        return json.into();
+    }
+    let mended = std::str::from_utf8(json).ok().and_then(mended);
+    mended.map_or(json.into(), |mended| mended.into_bytes().into())
+}
+
+/// JSON with U+FFFD for each half of a surrogate pair; `None` where there is none.
+fn mended(json: &str) -> Option<String> {
+    let bytes = json.as_bytes();
+    let (mut out, mut kept, mut at) = (String::new(), 0, 0);
+    while let Some(found) = memchr::memchr(b'\\', bytes.get(at..).unwrap_or_default()) {
+        at += found;
+        let is_low = |unit| matches!(unit, Some(0xDC00..=0xDFFF));
+        at += match utf16_unit(&bytes[at..]) {
+            None => 2,
+            Some(0xD800..=0xDBFF) if is_low(utf16_unit(&bytes[at + 6..])) => 12,
+            Some(0xD800..=0xDFFF) => {
+                out.push_str(&json[kept..at]);
+                out.push_str("\\ufffd");
+                kept = at + 6;
+                6
+            }
+            Some(_) => 6,
+        };
+    }
+    (kept > 0).then(|| out + &json[kept..])
+}
+
+/// What `\uXXXX` stands for.
+fn utf16_unit(escape: &[u8]) -> Option<u16> {
+    let digits = escape.strip_prefix(b"\\u")?.get(..4)?;
+    let digits =
+        digits.iter().try_fold(0, |sum, digit| Some(sum << 4 | char::from(*digit).to_digit(16)?));
+    u16::try_from(digits?).ok()
 }
