@@ -47,6 +47,9 @@ enum Change {
     Rename(&'static str, &'static str),
     /// Tools of these types are taken out.
     RemoveTools(Vec<String>),
+    /// What the model had thought is taken out of the conversation: it was signed elsewhere, by another subaccount or
+    /// another way to the same model.
+    RemoveThoughts,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +112,7 @@ impl Cure {
             Change::Rename(from, to) => !envelope.has(to) && envelope.rename(from, to),
             Change::Remove(path) => remove(envelope, path),
             Change::RemoveTools(types) => remove_tools(envelope, types),
+            Change::RemoveThoughts => remove_thoughts(envelope),
         }
     }
 
@@ -118,6 +122,7 @@ impl Cure {
         match &self.change {
             Change::Rename(from, _) => has(from),
             Change::RemoveTools(types) => types.iter().any(|name| has(name)),
+            Change::RemoveThoughts => has("signature"),
             Change::Remove(path) => match path.last() {
                 Some(Step::Key(key)) => has(key) || (key.contains('_') && has(&camel(key))),
                 Some(Step::Items) | None => false,
@@ -133,7 +138,7 @@ impl Cure {
                 }
                 Some(Step::Items) | None => false,
             },
-            Change::Rename(..) | Change::RemoveTools(_) => true,
+            Change::Rename(..) | Change::RemoveTools(_) | Change::RemoveThoughts => true,
         }
     }
 }
@@ -153,6 +158,7 @@ impl std::fmt::Display for Cure {
             }
             Change::Rename(from, _) => f.write_str(from),
             Change::RemoveTools(types) => write!(f, "tools[] of type {}", types.join("/")),
+            Change::RemoveThoughts => f.write_str("messages[].thinking"),
         }
     }
 }
@@ -280,6 +286,9 @@ fn special(message: &str) -> Option<Cure> {
     if lower.starts_with("adaptive thinking is not supported") {
         return Some(Cure::once(remove("thinking")));
     }
+    if lower.ends_with("invalid `signature` in `thinking` block") {
+        return Some(Cure::once(Change::RemoveThoughts));
+    }
     if lower.starts_with("`temperature` and `top_p` cannot both be specified") {
         return Some(Cure::once(remove("top_p")));
     }
@@ -379,6 +388,40 @@ fn camel(key: &str) -> String {
     camel
 }
 
+/// In Claude's own messages, and in those of orchestration. Without its thoughts the conversation goes on without thinking.
+fn remove_thoughts(envelope: &mut Envelope) -> bool {
+    let mut has_changed = envelope.edit_each("messages", |message| {
+        let Some(mut blocks) = message.list("content") else { return };
+        let count = blocks.len();
+        blocks.retain(|block| {
+            let kind = block.get::<String>("type", "a string").ok().flatten();
+            !matches!(kind.as_deref(), Some("thinking" | "redacted_thinking"))
+        });
+        // A message of nothing else stays as it is.
+        if !blocks.is_empty() && blocks.len() < count {
+            message.set_list("content", &blocks);
+        }
+    });
+    has_changed |= envelope.edit_each("messages_history", |message| {
+        message.remove("reasoning_content");
+    });
+    if has_changed {
+        envelope.remove("thinking");
+        envelope.edit_in("config", |config| {
+            config.edit_in("modules", |modules| {
+                modules.edit_in("prompt_templating", |prompt| {
+                    prompt.edit_in("model", |model| {
+                        model.edit_in("params", |params| {
+                            params.remove("thinking");
+                        });
+                    });
+                });
+            });
+        });
+    }
+    has_changed
+}
+
 fn remove_tools(envelope: &mut Envelope, types: &[String]) -> bool {
     let Some(mut tools) = envelope.list("tools") else { return false };
     let count = tools.len();
@@ -414,6 +457,12 @@ mod tests {
     #[test]
     fn what_is_named_is_taken_out() {
         let table: &[(&str, Option<&str>, &str, &str)] = &[
+            (
+                "messages.1.content.0: Invalid `signature` in `thinking` block",
+                None,
+                r#"{"thinking":{"type":"enabled"},"messages":[{"content":[{"type":"thinking","signature":"x"},{"type":"text","text":"a"}]}]}"#,
+                r#"{"messages":[{"content":[{"type":"text","text":"a"}]}]}"#,
+            ),
             (
                 "context_management: Extra inputs are not permitted",
                 None,
