@@ -2,9 +2,8 @@
 //! strictly take turns.
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
-use super::messages::{self, message, refused, role};
+use super::messages::{self, join, message, refused, result_as_text, role, texts};
 use super::{Dropped, Grammar, Service};
 use crate::dialect::openai_chat::Quirks;
 use crate::envelope::{Envelope, quoted};
@@ -136,9 +135,7 @@ fn is_by_turns(messages: &[Envelope]) -> bool {
 /// Calls and their results from before the conversation came to this model.
 fn tools_to_text(message: &mut Envelope) {
     if matches!(&*role(message), "tool" | "function") {
-        let result = texts(message).join("\n");
-        let text = format!("Result of an earlier tool call: {result}");
-        *message = self::message("user", &text);
+        *message = result_as_text(message);
         return;
     }
     let calls = message.list("tool_calls").unwrap_or_default();
@@ -170,41 +167,6 @@ impl Function {
 
 fn function_of(call: &Envelope) -> Option<Function> {
     call.get("function", "an object").ok().flatten()
-}
-
-/// The texts of a message's content.
-fn texts(message: &Envelope) -> Vec<String> {
-    if let Ok(Some(text)) = message.get::<String>("content", "a string") {
-        return if text.is_empty() { vec![] } else { vec![text] };
-    }
-    let parts = message.list("content").unwrap_or_default();
-    parts.iter().filter_map(|part| part.get("text", "a string").ok().flatten()).collect()
-}
-
-/// Adds what `next` says to `last`, which is of the same role.
-fn join(last: &mut Envelope, next: &Envelope) {
-    let text = |m: &Envelope| m.get::<String>("content", "a string");
-    match (text(last), text(next)) {
-        (_, Ok(None)) => {}
-        (Ok(None), _) => {
-            let content = next.raw("content").unwrap_or(b"null");
-            last.set("content", String::from_utf8_lossy(content));
-        }
-        (Ok(Some(a)), Ok(Some(b))) => last.set("content", quoted(&format!("{a}\n\n{b}"))),
-        _ => {
-            let parts = [parts(last), parts(next)].concat();
-            last.set("content", format!("[{}]", parts.join(",")));
-        }
-    }
-}
-
-/// The parts of a message's content, verbatim; a text is one.
-fn parts(message: &Envelope) -> Vec<String> {
-    if let Ok(Some(text)) = message.get::<String>("content", "a string") {
-        return vec![format!(r#"{{"type":"text","text":{}}}"#, quoted(&text))];
-    }
-    let parts = message.get::<Vec<Box<RawValue>>>("content", "a list").ok().flatten();
-    parts.unwrap_or_default().iter().map(|part| part.get().to_owned()).collect()
 }
 
 #[cfg(test)]
