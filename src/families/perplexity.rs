@@ -1,6 +1,8 @@
 //! Perplexity's Sonar (dossier 5d): OpenAI's grammar without tools, for conversations in which the person and the model
 //! strictly take turns.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 
 use super::messages::{self, join, message, refused, result_as_text, role, texts};
@@ -65,8 +67,62 @@ fn adapt(body: &mut Envelope, model: &str) -> Result<Dropped, Error> {
         messages::drop_fields(body, &["reasoning_effort"], &mut dropped);
     }
     messages::drop_cache_control(body, &mut dropped);
+    settle_values(body);
+    body.edit_each("messages", |message| settle_message(message, &mut dropped));
     take_turns(body);
     Ok(dropped)
+}
+
+/// The highest temperature that is taken; the vendor wants less than 2.
+const TEMPERATURE_MAX: f64 = 1.99;
+/// Any object, which there is no shorter word for.
+const ANY_OBJECT: &str =
+    r#"{"type":"json_schema","json_schema":{"name":"answer","schema":{"type":"object"}}}"#;
+
+fn settle_values(body: &mut Envelope) {
+    let temperature = body.get::<f64>("temperature", "a number").ok().flatten();
+    if temperature.is_some_and(|t| t > TEMPERATURE_MAX) {
+        body.set("temperature", TEMPERATURE_MAX.to_string());
+    }
+    let format = body.raw("response_format").and_then(|raw| Envelope::parse(raw.to_vec()).ok());
+    if format.is_some_and(|format| format.raw("type") == Some(br#""json_object""#)) {
+        body.set("response_format", ANY_OBJECT);
+    }
+}
+
+/// A message has a role and a content. SDKs give back whole messages of replies, with what is empty in them.
+fn settle_message(message: &mut Envelope, dropped: &mut Dropped) {
+    tools_to_text(message);
+    refusal_to_text(message);
+    let keys: Vec<String> = message.keys().filter(|k| k != "role" && k != "content").collect();
+    for key in keys {
+        let says = !matches!(message.raw(&key), Some(b"null" | b"[]" | b"{}" | b"\"\""));
+        message.remove(&key);
+        let name = Cow::Owned(format!("messages.{key}"));
+        if says && !dropped.contains(&name) {
+            dropped.push(name);
+        }
+    }
+}
+
+/// That the model refused is what it said.
+fn refusal_to_text(message: &mut Envelope) {
+    message.edit_each("content", |part| {
+        if part.raw("type") == Some(br#""refusal""#) {
+            part.set("type", "\"text\"");
+            part.rename("refusal", "text");
+        }
+    });
+    if let Ok(Some(refusal)) = message.get::<String>("refusal", "a string") {
+        let texts = [texts(message), vec![refusal]].concat();
+        message.set("content", quoted(&texts.join("\n\n")));
+        message.remove("refusal");
+    }
+}
+
+/// What the model said without a word.
+fn is_silent(message: &Envelope) -> bool {
+    role(message) == "assistant" && texts(message).iter().all(|text| text.trim().is_empty())
 }
 
 fn refuse_what_matters(body: &Envelope) -> Result<(), Error> {
@@ -88,9 +144,8 @@ fn take_turns(body: &mut Envelope) {
         return;
     }
     let (mut systems, mut turns) = (vec![], Vec::<Envelope>::new());
-    for mut message in messages {
+    for mut message in messages.into_iter().filter(|message| !is_silent(message)) {
         messages::developer_to_system(&mut message);
-        tools_to_text(&mut message);
         match turns.last_mut() {
             _ if role(&message) == "system" => systems.push(message),
             Some(last) if role(last) == role(&message) => join(last, &message),
@@ -107,7 +162,7 @@ fn take_turns(body: &mut Envelope) {
             }
         }
     }
-    if turns.first().is_some_and(|first| role(first) != "user") {
+    if turns.first().is_none_or(|first| role(first) != "user") {
         turns.insert(0, message("user", "Begin."));
     }
     if turns.last().is_some_and(|last| role(last) != "user") {
@@ -121,7 +176,7 @@ fn is_by_turns(messages: &[Envelope]) -> bool {
     let mut turns = messages.iter().skip_while(|m| role(m) == "system").peekable();
     let mut wanted = "user";
     while let Some(turn) = turns.next() {
-        if role(turn) != wanted || turn.has("tool_calls") || turn.has("function_call") {
+        if role(turn) != wanted || is_silent(turn) {
             return false;
         }
         if turns.peek().is_none() {
@@ -197,6 +252,39 @@ mod tests {
                 r#"{"model":"sonar","max_tokens":6,"search_mode":"web"}"#,
                 "",
             ),
+            (
+                r#"{"model":"sonar","temperature":2,"response_format":{"type":"json_object"}}"#,
+                concat!(
+                    r#"{"model":"sonar","temperature":1.99,"response_format":{"type":"json_schema","#,
+                    r#""json_schema":{"name":"answer","schema":{"type":"object"}}}}"#
+                ),
+                "",
+            ),
+            (
+                concat!(
+                    r#"{"model":"sonar","messages":[{"role":"user","content" : "a","name":"Ann"},"#,
+                    r#"{"role":"assistant","content":null,"refusal":"No.","annotations":[]},"#,
+                    r#"{"role":"user","content" : "b"}]}"#
+                ),
+                concat!(
+                    r#"{"model":"sonar","messages":[{"role":"user","content":"a"},"#,
+                    r#"{"role":"assistant","content":"No."},{"role":"user","content" : "b"}]}"#
+                ),
+                "messages.name",
+            ),
+            (
+                concat!(
+                    r#"{"model":"sonar","messages":[{"role":"user","content":"a"},"#,
+                    r#"{"role":"assistant","content":[{"type":"refusal","refusal":"No."}]},"#,
+                    r#"{"role":"user","content":"b"}]}"#
+                ),
+                concat!(
+                    r#"{"model":"sonar","messages":[{"role":"user","content":"a"},"#,
+                    r#"{"role":"assistant","content":[{"type":"text","text":"No."}]},"#,
+                    r#"{"role":"user","content":"b"}]}"#
+                ),
+                "",
+            ),
         ];
         for (body, expected, dropped) in table {
             assert_eq!(adapted(body, "sonar").unwrap(), (expected.into(), dropped.into()));
@@ -225,6 +313,7 @@ mod tests {
         let table: &[(&[&str], &[&str])] = &[
             (&["system:s", "user:a", "assistant:b", "user:c"], &[]),
             (&["user:a"], &[]),
+            (&["user:a", "assistant:", "user:b"], &["user:a\n\nb"]),
             (&["developer:s", "user:a"], &["system:s", "user:a"]),
             (&["user:a", "user:b"], &["user:a\n\nb"]),
             (&["user:a", "system:s", "user:b"], &["system:s", "user:a\n\nb"]),
