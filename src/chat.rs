@@ -179,8 +179,10 @@ pub enum Effort {
     Low,
     Medium,
     High,
-    /// `xhigh` and `max`.
+    /// `xhigh`.
     Highest,
+    /// As much as there is: for those who ask for it by name.
+    Max,
 }
 
 /// A step of a reply.

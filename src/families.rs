@@ -8,6 +8,7 @@ mod claude;
 mod cohere;
 mod gemini;
 mod messages;
+mod mistral;
 mod nova;
 mod open;
 mod orchestration;
@@ -93,7 +94,7 @@ pub const TABLE: &[Family] = &[
     Family { name: "nova",          owner: "amazon",        prefixes: &["amazon--nova"],                                          service: Some(nova::SERVICE) },
     Family { name: "titan",         owner: "amazon",        prefixes: &["amazon--titan"],                                         service: Some(chatless::TITAN) },
     Family { name: "nvidia",        owner: "nvidia",        prefixes: &["nvidia--"],                                              service: Some(chatless::NVIDIA) },
-    Family { name: "open",          owner: "open",          prefixes: &["mistralai--", "meta--", "ibm--", "deepseek-ai--", "qwen", "alephalpha-"], service: Some(open::SERVICE) },
+    Family { name: "open",          owner: "open",          prefixes: &["mistralai--", "meta--", "ibm--", "deepseek-ai--", "qwen", "alephalpha-", "gpt-oss"], service: Some(open::SERVICE) },
     Family { name: "perplexity",    owner: "perplexity",    prefixes: &["sonar"],                                                 service: Some(perplexity::SERVICE) },
     Family { name: "cohere-rerank", owner: "cohere",        prefixes: &["cohere-rerank", "cohere--rerank"],                       service: Some(chatless::COHERE_RERANK) },
     Family { name: "cohere",        owner: "cohere",        prefixes: &["cohere--", "cohere-"],                                   service: Some(cohere::SERVICE) },
@@ -260,6 +261,7 @@ mod tests {
             ("amazon--nova-pro", "nova"),
             ("amazon--titan-embed-text", "titan"),
             ("mistralai--mistral-large-instruct", "open"),
+            ("gpt-oss-120b", "open"),
             ("nvidia--llama-3.2-nv-embedqa-1b", "nvidia"),
             ("sonar-pro", "perplexity"),
             ("cohere--command-a-reasoning", "cohere"),

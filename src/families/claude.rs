@@ -1,6 +1,6 @@
 //! What each version of Claude takes (dossier 5b.6, 5b.7, 8).
 
-use crate::chat::fit::{ends_with_assistant, merged};
+use crate::chat::fit::{ANSWER_TOOL, ends_with_assistant, merged};
 use crate::chat::{Block, CachePoint, Effort, Request, Role, Thinking, ToolChoice, Turn};
 use crate::error::Error;
 
@@ -16,8 +16,8 @@ const CACHE_POINTS_MAX: usize = 4;
 /// Makes a request one that this model takes.
 pub fn adapt(request: &mut Request, model: &str) -> Result<(), Error> {
     let version = Version::of(model);
-    let output_max = request.output_max.unwrap_or(OUTPUT_DEFAULT);
-    request.output_max = Some(output_max.clamp(1, version.output_max()));
+    settle_output_max(request, version);
+    settle_choice(request, version);
     settle_thinking(request, version);
     settle_sampling(request, version);
     settle_stop(request);
@@ -88,6 +88,7 @@ impl Version {
         match self.tier {
             _ if !self.is_from(3, 5) => 4_096,
             _ if !self.is_from(3, 7) => 8_192,
+            _ if self.is_from(5, 0) => 128_000,
             Tier::Opus if self.is_from(4, 6) => 128_000,
             Tier::Opus if !self.is_from(4, 5) => 32_000,
             _ => 64_000,
@@ -107,13 +108,63 @@ impl Version {
     fn only_adapts(self) -> bool {
         self.is_from(4, 7)
     }
+
+    /// Thinks unless it is told not to.
+    fn thinks_unasked(self) -> bool {
+        self.is_from(5, 0)
+    }
+
+    /// Left open: since 5.5 thinking cannot be switched off, nor can a tool be forced beside it.
+    fn always_thinks(self) -> bool {
+        self.is_from(5, 5)
+    }
+}
+
+fn settle_output_max(request: &mut Request, version: Version) {
+    if request.output_max.is_some_and(|max| max > version.output_max()) {
+        request.drop_field("max_tokens");
+    }
+    let output_max = request.output_max.unwrap_or(OUTPUT_DEFAULT);
+    request.output_max = Some(output_max.clamp(1, version.output_max()));
+}
+
+/// Left open: what a model that always thinks makes of a forced tool; it is asked for in words, which nobody refuses.
+fn settle_choice(request: &mut Request, version: Version) {
+    if !version.always_thinks() || !is_forced(request) {
+        return;
+    }
+    let wish = match request.tool_choice.replace(ToolChoice::Auto) {
+        Some(ToolChoice::Named(name)) => format!("Answer by calling the tool {name}."),
+        _ => "Answer by calling one of the tools.".to_owned(),
+    };
+    request.system.push(Block::text(wish));
+    // Where the answer has to come as a call, the client forced nothing.
+    if !request.tools.iter().any(|tool| tool.name.starts_with(ANSWER_TOOL)) {
+        request.drop_field("tool_choice");
+    }
+}
+
+fn is_forced(request: &Request) -> bool {
+    matches!(request.tool_choice, Some(ToolChoice::Any | ToolChoice::Named(_)))
 }
 
 fn settle_thinking(request: &mut Request, version: Version) {
-    let Some(wanted) = request.thinking.take().filter(|t| *t != Thinking::Off) else { return };
-    let is_forced = matches!(request.tool_choice, Some(ToolChoice::Any | ToolChoice::Named(_)));
-    if version.thinks() && !is_forced {
+    let wanted = request.thinking.take();
+    if wanted == Some(Thinking::Off) || is_forced(request) {
+        request.thinking = least_thinking(version);
+        // That it thinks less than wanted is no loss where nothing was wanted.
+        let is_met = wanted.is_none_or(|w| w == Thinking::Off && !version.always_thinks());
+        if !is_met {
+            request.drop_field("reasoning_effort");
+        }
+        return;
+    }
+    let Some(wanted) = wanted else { return };
+    if version.thinks() {
         request.thinking = match wanted {
+            Thinking::Effort(Effort::Highest) if version.adapts() && !version.only_adapts() => {
+                Some(Thinking::Effort(Effort::High))
+            }
             Thinking::Budget(budget) if version.only_adapts() => {
                 Some(Thinking::Effort(effort_of(budget)))
             }
@@ -128,17 +179,26 @@ fn settle_thinking(request: &mut Request, version: Version) {
     }
 }
 
+/// As little as the model thinks if it is told so; only who thinks unasked is told.
+fn least_thinking(version: Version) -> Option<Thinking> {
+    match () {
+        () if version.always_thinks() => Some(Thinking::Effort(Effort::Low)),
+        () if version.thinks_unasked() => Some(Thinking::Off),
+        () => None,
+    }
+}
+
 fn budget_of(effort: Effort) -> u64 {
     match effort {
         Effort::Minimal => BUDGET_MIN,
         Effort::Low => 2_048,
         Effort::Medium => 8_192,
         Effort::High => 16_384,
-        Effort::Highest => 32_000,
+        Effort::Highest | Effort::Max => 32_000,
     }
 }
 
-/// `Highest` is for those who ask for it by name.
+/// More than `High` is for those who ask for it by name.
 fn effort_of(budget: u64) -> Effort {
     match budget {
         0..4_096 => Effort::Low,
@@ -182,7 +242,7 @@ fn settle_sampling(request: &mut Request, version: Version) {
     // Others count to 2; what they mean by more than 1 is as much as there is.
     request.temperature = request.temperature.map(|t| t.clamp(0.0, 1.0));
     let (temperature, top_p) = (request.temperature, request.top_p);
-    let is_thinking = request.thinking.is_some();
+    let is_thinking = is_thinking(request);
     if version.only_adapts() || (is_thinking && temperature != Some(1.0)) {
         request.temperature = None;
     }
@@ -200,6 +260,10 @@ fn settle_sampling(request: &mut Request, version: Version) {
         ("presence_penalty", request.presence_penalty.take().is_some()),
     ];
     is_lost.into_iter().filter(|(_, lost)| *lost).for_each(|(name, _)| request.drop_field(name));
+}
+
+fn is_thinking(request: &Request) -> bool {
+    request.thinking.is_some_and(|thinking| thinking != Thinking::Off)
 }
 
 /// A sequence of white space is refused.
@@ -220,7 +284,7 @@ fn settle_turns(request: &mut Request, version: Version) {
     if !ends_with_assistant(&request.turns) {
         return;
     }
-    if version.adapts() || request.thinking.is_some() {
+    if version.adapts() || is_thinking(request) {
         let blocks = vec![Block::text("Continue.")];
         return request.turns.push(Turn { role: Role::User, blocks });
     }
@@ -298,8 +362,9 @@ mod tests {
             ("claude-3-5-sonnet-20241022", Sonnet, (3, 5), 8_192),
             ("anthropic--claude-3-haiku", Haiku, (3, 0), 4_096),
             ("anthropic.claude-sonnet-4-5-20250929-v1:0", Sonnet, (4, 5), 64_000),
-            ("claude-sonnet-latest", Sonnet, (u32::MAX, 0), 64_000),
-            ("our-own-name", Other, (u32::MAX, 0), 64_000),
+            ("anthropic--claude-5-sonnet", Sonnet, (5, 0), 128_000),
+            ("claude-sonnet-latest", Sonnet, (u32::MAX, 0), 128_000),
+            ("our-own-name", Other, (u32::MAX, 0), 128_000),
         ];
         for (name, tier, number, output_max) in table {
             let version = Version::of(name);
@@ -322,7 +387,9 @@ mod tests {
             request.output_max = asked;
             adapt(&mut request, model).unwrap();
             assert_eq!(request.output_max, Some(expected), "{model} {asked:?}");
-            assert!(request.dropped.is_empty());
+            let is_cut = asked.is_some_and(|asked| asked > expected);
+            assert_eq!(request.dropped == ["max_tokens"], is_cut, "{model} {asked:?}");
+            assert_eq!(request.dropped.is_empty(), !is_cut, "{model} {asked:?}");
         }
     }
 
@@ -335,6 +402,7 @@ mod tests {
         const FOUR_5: &str = "claude-sonnet-4-5";
         const FOUR_6: &str = "claude-sonnet-4-6";
         const FOUR_8: &str = "claude-opus-4-8";
+        const FIVE: &str = "anthropic--claude-5-sonnet";
         #[rustfmt::skip]
         let table = [
             (THREE_5, None,    Off,              None,                  8_192),
@@ -352,6 +420,11 @@ mod tests {
             (FOUR_6,  None,    Budget(9_000),    Some(Budget(9_000)),   32_000),
             (FOUR_8,  None,    Off,              None,                  32_000),
             (FOUR_8,  None,    Effort(Highest),  Some(Effort(Highest)), 32_000),
+            (FOUR_6,  None,    Effort(Highest),  Some(Effort(High)),    32_000),
+            (FOUR_6,  None,    Effort(Max),      Some(Effort(Max)),     32_000),
+            (FOUR_8,  None,    Effort(Max),      Some(Effort(Max)),     32_000),
+            (FIVE,    None,    Off,              Some(Off),             32_000),
+            (FIVE,    None,    Effort(Highest),  Some(Effort(Highest)), 32_000),
             (FOUR_8,  None,    Budget(2_000),    Some(Effort(Low)),     32_000),
             (FOUR_8,  None,    Budget(8_192),    Some(Effort(Medium)),  32_000),
             (FOUR_8,  None,    Budget(31_999),   Some(Effort(High)),    32_000),
@@ -395,6 +468,36 @@ mod tests {
             adapt(&mut request, model).unwrap();
             assert_eq!(request.thinking.is_some(), is_on, "{i} {model}");
             assert_eq!(request.dropped == ["reasoning_effort"], !is_on, "{i} {model}");
+        }
+    }
+
+    #[test]
+    fn models_that_think_unasked() {
+        use Thinking::{Effort as Of, Off};
+        type Row =
+            (&'static str, Option<Thinking>, bool, Option<Thinking>, &'static [&'static str]);
+        let low = Some(Of(Effort::Low));
+        let high = Some(Of(Effort::High));
+        let table: &[Row] = &[
+            ("claude-sonnet-5", None, false, None, &[]),
+            ("claude-sonnet-5", None, true, Some(Off), &[]),
+            ("claude-sonnet-5", Some(Off), true, Some(Off), &[]),
+            ("claude-sonnet-5", high, true, Some(Off), &["reasoning_effort"]),
+            ("claude-sonnet-5-5", Some(Off), false, low, &["reasoning_effort"]),
+            ("claude-sonnet-5-5", None, true, None, &["tool_choice"]),
+            ("our-own-name", high, true, high, &["tool_choice"]),
+        ];
+        for (model, thinking, is_forced, expected, dropped) in table {
+            let choice = is_forced.then(|| ToolChoice::Named("now".into()));
+            let mut request = Request { thinking: *thinking, tool_choice: choice.clone(), ..hi() };
+            adapt(&mut request, model).unwrap();
+            assert_eq!(request.thinking, *expected, "{model} {thinking:?}");
+            assert_eq!(request.dropped, *dropped, "{model} {thinking:?}");
+            let is_asked = dropped.contains(&"tool_choice");
+            let wish = Block::text("Answer by calling the tool now.");
+            assert_eq!(request.system == [wish], is_asked, "{model} {thinking:?}");
+            let expected = if is_asked { Some(ToolChoice::Auto) } else { choice };
+            assert_eq!(request.tool_choice, expected, "{model} {thinking:?}");
         }
     }
 

@@ -92,7 +92,7 @@ fn budget_of(effort: Effort, model: Model) -> u64 {
         Effort::Low => 1_024,
         Effort::Medium => 8_192,
         Effort::High => 24_576,
-        Effort::Highest => u64::MAX,
+        Effort::Highest | Effort::Max => u64::MAX,
     }
 }
 
@@ -121,6 +121,8 @@ mod tests {
             ("gemini-2.5-pro", Effort(High), Some(Budget(24_576))),
             ("gemini-2.5-pro", Effort(Highest), Some(Budget(32_768))),
             ("gemini-2.5-flash", Effort(Highest), Some(Budget(24_576))),
+            ("gemini-2.5-flash", Effort(Max), Some(Budget(24_576))),
+            ("gemini-3.5-flash", Effort(Max), Some(Effort(High))),
             ("gemini-2.5-flash-lite", Budget(7), Some(Budget(512))),
             ("gemini-2.5-flash", Budget(0), Some(Off)),
             ("gemini-2.5-pro", Off, Some(Off)),

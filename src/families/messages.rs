@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use memchr::memmem::find;
+use serde_json::value::RawValue;
 
 use super::Dropped;
 use crate::envelope::{Envelope, quoted};
@@ -98,4 +99,49 @@ pub fn message(role: &str, text: &str) -> Envelope {
     message.set("role", quoted(role));
     message.set("content", quoted(text));
     message
+}
+
+/// The result of a call that the model cannot be shown, as the person says it.
+pub fn result_as_text(result: &Envelope) -> Envelope {
+    let text = texts(result).join("\n");
+    message("user", &format!("Result of an earlier tool call: {text}"))
+}
+
+/// The texts of a message's content.
+pub fn texts(message: &Envelope) -> Vec<String> {
+    if let Ok(Some(text)) = message.get::<String>("content", "a string") {
+        return if text.is_empty() { vec![] } else { vec![text] };
+    }
+    let parts = message.list("content").unwrap_or_default();
+    parts.iter().filter_map(|part| part.get("text", "a string").ok().flatten()).collect()
+}
+
+/// Adds what `next` says to `last`, which is of the same role.
+pub fn join(last: &mut Envelope, next: &Envelope) {
+    let said = |text: &String| !text.is_empty();
+    let text = |m: &Envelope| {
+        let text = m.get::<String>("content", "a string")?;
+        Ok::<_, Error>(text.filter(said))
+    };
+    match (text(last), text(next)) {
+        (_, Ok(None)) => {}
+        (Ok(None), _) => {
+            let content = next.raw("content").unwrap_or(b"null");
+            last.set("content", String::from_utf8_lossy(content));
+        }
+        (Ok(Some(a)), Ok(Some(b))) => last.set("content", quoted(&format!("{a}\n\n{b}"))),
+        _ => {
+            let parts = [parts(last), parts(next)].concat();
+            last.set("content", format!("[{}]", parts.join(",")));
+        }
+    }
+}
+
+/// The parts of a message's content, verbatim; a text is one.
+fn parts(message: &Envelope) -> Vec<String> {
+    if let Ok(Some(text)) = message.get::<String>("content", "a string") {
+        return vec![format!(r#"{{"type":"text","text":{}}}"#, quoted(&text))];
+    }
+    let parts = message.get::<Vec<Box<RawValue>>>("content", "a list").ok().flatten();
+    parts.unwrap_or_default().iter().map(|part| part.get().to_owned()).collect()
 }

@@ -1,8 +1,8 @@
 //! Open models, which AI Core hosts with vLLM (dossier 5d): Mistral, Llama, Qwen, DeepSeek, Granite. The grammar is OpenAI's.
 
-use super::{Dropped, Grammar, Service, messages};
+use super::{Dropped, Grammar, Service, messages, mistral};
 use crate::dialect::openai_chat::Quirks;
-use crate::envelope::{Envelope, quoted};
+use crate::envelope::Envelope;
 use crate::error::Error;
 
 pub const SERVICE: Service = Service {
@@ -48,14 +48,40 @@ fn adapt(body: &mut Envelope, model: &str) -> Result<Dropped, Error> {
         messages::drop_fields(body, &["reasoning_effort"], &mut dropped);
     }
     messages::drop_cache_control(body, &mut dropped);
+    settle_tools(body);
     // Most chat templates know no developer.
     if messages::mention(body, br#""developer""#) {
         body.edit_each("messages", messages::developer_to_system);
     }
-    if is_mistral(model) && messages::mention(body, br#""tool_call_id""#) {
-        adapt_to_mistral(body);
+    if is_mistral(model) {
+        mistral::adapt(body);
     }
     Ok(dropped)
+}
+
+/// vLLM takes no word on tools where there are none, and calls only with arguments.
+fn settle_tools(body: &mut Envelope) {
+    if !messages::is_given(body, "tools")
+        || body.list("tools").is_some_and(|tools| tools.is_empty())
+    {
+        ["tools", "tool_choice", "parallel_tool_calls"].iter().for_each(|key| {
+            body.remove(key);
+        });
+    }
+    let is_empty = |json: &[u8]| messages::mention(body, json);
+    if is_empty(br#""arguments":"""#) || is_empty(br#""arguments": """#) {
+        body.edit_each("messages", |message| {
+            message.edit_each("tool_calls", |call| {
+                call.edit_in("function", fill_arguments);
+            });
+        });
+    }
+}
+
+fn fill_arguments(function: &mut Envelope) {
+    if function.raw("arguments") == Some(br#""""#) {
+        function.set("arguments", r#""{}""#);
+    }
 }
 
 /// Whether it can be told how much to reason.
@@ -65,58 +91,6 @@ pub fn reasons(model: &str) -> bool {
 
 pub fn is_mistral(model: &str) -> bool {
     model.starts_with("mistralai--")
-}
-
-/// Mistral refuses ids of calls that are not nine letters and digits, and a person who speaks right after a tool.
-/// Left open by the dossier: whether it does so on AI Core; it is the vendor's rule.
-fn adapt_to_mistral(body: &mut Envelope) {
-    body.edit_each("messages", |message| {
-        set_nine(message, "tool_call_id");
-        message.edit_each("tool_calls", |call| set_nine(call, "id"));
-    });
-    let Some(messages) = body.list("messages") else { return };
-    let mut with_answers = Vec::with_capacity(messages.len());
-    let mut was_tool = false;
-    for message in messages {
-        let role = messages::role(&message);
-        if was_tool && role == "user" {
-            with_answers.push(messages::message("assistant", "Understood."));
-        }
-        was_tool = role == "tool";
-        with_answers.push(message);
-    }
-    if with_answers.len() > body.list("messages").map_or(0, |m| m.len()) {
-        body.set_list("messages", &with_answers);
-    }
-}
-
-fn set_nine(object: &mut Envelope, key: &str) {
-    if let Ok(Some(id)) = object.get::<String>(key, "a string")
-        && !is_nine(&id)
-    {
-        object.set(key, quoted(&nine(&id)));
-    }
-}
-
-fn is_nine(id: &str) -> bool {
-    id.len() == 9 && id.bytes().all(|b| b.is_ascii_alphanumeric())
-}
-
-/// An id as Mistral takes them: itself if it is one, otherwise always the same one.
-pub fn nine(id: &str) -> String {
-    const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    if is_nine(id) {
-        return id.to_owned();
-    }
-    // FNV-1a: the same on every machine and in every version.
-    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    let mut rest = id.bytes().fold(0xcbf2_9ce4_8422_2325, step);
-    let mut digit = || {
-        let digit = DIGITS[(rest % 62) as usize];
-        rest /= 62;
-        char::from(digit)
-    };
-    (0..9).map(|_| digit()).collect()
 }
 
 #[cfg(test)]
@@ -172,6 +146,24 @@ mod tests {
                 ),
                 "cache_control",
             ),
+            (
+                "qwen3-max",
+                r#"{"model":"qwen3-max","tools": [ ],"tool_choice":"auto","parallel_tool_calls":true}"#,
+                r#"{"model":"qwen3-max"}"#,
+                "",
+            ),
+            (
+                "qwen3-max",
+                r#"{"model":"qwen3-max","tool_choice":"none"}"#,
+                r#"{"model":"qwen3-max"}"#,
+                "",
+            ),
+            (
+                "qwen3-max",
+                r#"{"model":"qwen3-max","messages":[{"tool_calls":[{"function":{"arguments": ""}}]},{"x" : 1}]}"#,
+                r#"{"model":"qwen3-max","messages":[{"tool_calls":[{"function":{"arguments":"{}"}}]},{"x" : 1}]}"#,
+                "",
+            ),
         ];
         for (model, body, expected, dropped) in table {
             assert_eq!(adapted(body, model).unwrap(), (expected.into(), dropped.into()));
@@ -184,29 +176,13 @@ mod tests {
     }
 
     #[test]
-    fn mistral_gets_ids_of_nine_and_an_answer_after_results() {
-        let body = |model: &str, id: &str, between: &str| {
+    fn only_mistral_gets_other_ids() {
+        let body = |model: &str| {
             format!(
-                "{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":\
-                 [{{\"id\":\"{id}\",\"function\":{{\"x\" : 1.10}}}}]}},{{\"role\":\"tool\",\"tool_call_id\":\
-                 \"{id}\",\"content\":\"42\"}},{between}{{\"role\":\"user\",\"content\":\"and\"}}]}}"
+                r#"{{"model":"{model}","messages":[{{"role":"tool","tool_call_id":"call_1"}}]}}"#
             )
         };
-        let given = body(LLAMA, "call_1", "");
-        assert_eq!(adapted(&given, LLAMA).unwrap().0, given);
-        let answer = r#"{"role":"assistant","content":"Understood."},"#;
-        let expected = body(MISTRAL, &nine("call_1"), answer);
-        assert_eq!(adapted(&body(MISTRAL, "call_1", ""), MISTRAL).unwrap().0, expected);
-        assert_eq!(adapted(&expected, MISTRAL).unwrap().0, expected);
-    }
-
-    #[test]
-    fn ids_are_nine_letters_and_digits_and_always_the_same() {
-        assert_eq!(nine("aB3dE6gH9"), "aB3dE6gH9");
-        let table = ["", "call_1", "call_2", "toolu_bdrk_01Invented", "aB3dE6gH-"];
-        let made: Vec<_> = table.iter().map(|id| nine(id)).collect();
-        assert!(made.iter().all(|id| is_nine(id)), "{made:?}");
-        assert!((1..made.len()).all(|i| !made[..i].contains(&made[i])), "{made:?}");
-        assert_eq!(nine("call_1"), "9gD2Dimct");
+        assert_eq!(adapted(&body(LLAMA), LLAMA).unwrap().0, body(LLAMA));
+        assert_ne!(adapted(&body(MISTRAL), MISTRAL).unwrap().0, body(MISTRAL));
     }
 }

@@ -1,6 +1,6 @@
 //! Models of any vendor by SAP's orchestration service (dossier 6).
 
-use super::{Embeddings, Grammar, Reasoning, Service, of_model, open};
+use super::{Embeddings, Grammar, Reasoning, Service, mistral, of_model, open};
 use crate::chat::{Block, Effort, Request, Role, Thinking, Turn};
 use crate::dialect::embeddings;
 use crate::dialect::openai_chat::Orchestration;
@@ -84,7 +84,7 @@ fn adapt_to_open(request: &mut Request, model: &str) {
     if open::is_mistral(model) {
         for block in request.turns.iter_mut().flat_map(|turn| &mut turn.blocks) {
             if let Block::ToolCall { id, .. } | Block::ToolResult { id, .. } = block {
-                *id = open::nine(id);
+                *id = mistral::nine(id);
             }
         }
     }
@@ -170,7 +170,7 @@ mod tests {
             assert_eq!(request.turns[1].blocks[1], Block::text("."), "{model}");
             let Block::ToolCall { id, .. } = &request.turns[2].blocks[0] else { panic!() };
             let is_mistral = model.starts_with("mistralai");
-            assert_eq!(*id, if is_mistral { open::nine("call_1") } else { "call_1".into() });
+            assert_eq!(*id, if is_mistral { mistral::nine("call_1") } else { "call_1".into() });
         }
         let mut request = request();
         request.tools =

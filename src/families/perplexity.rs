@@ -1,10 +1,11 @@
 //! Perplexity's Sonar (dossier 5d): OpenAI's grammar without tools, for conversations in which the person and the model
 //! strictly take turns.
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use std::borrow::Cow;
 
-use super::messages::{self, message, refused, role};
+use serde::Deserialize;
+
+use super::messages::{self, join, message, refused, result_as_text, role, texts};
 use super::{Dropped, Grammar, Service};
 use crate::dialect::openai_chat::Quirks;
 use crate::envelope::{Envelope, quoted};
@@ -66,8 +67,62 @@ fn adapt(body: &mut Envelope, model: &str) -> Result<Dropped, Error> {
         messages::drop_fields(body, &["reasoning_effort"], &mut dropped);
     }
     messages::drop_cache_control(body, &mut dropped);
+    settle_values(body);
+    body.edit_each("messages", |message| settle_message(message, &mut dropped));
     take_turns(body);
     Ok(dropped)
+}
+
+/// The highest temperature that is taken; the vendor wants less than 2.
+const TEMPERATURE_MAX: f64 = 1.99;
+/// Any object, which there is no shorter word for.
+const ANY_OBJECT: &str =
+    r#"{"type":"json_schema","json_schema":{"name":"answer","schema":{"type":"object"}}}"#;
+
+fn settle_values(body: &mut Envelope) {
+    let temperature = body.get::<f64>("temperature", "a number").ok().flatten();
+    if temperature.is_some_and(|t| t > TEMPERATURE_MAX) {
+        body.set("temperature", TEMPERATURE_MAX.to_string());
+    }
+    let format = body.raw("response_format").and_then(|raw| Envelope::parse(raw.to_vec()).ok());
+    if format.is_some_and(|format| format.raw("type") == Some(br#""json_object""#)) {
+        body.set("response_format", ANY_OBJECT);
+    }
+}
+
+/// A message has a role and a content. SDKs give back whole messages of replies, with what is empty in them.
+fn settle_message(message: &mut Envelope, dropped: &mut Dropped) {
+    tools_to_text(message);
+    refusal_to_text(message);
+    let keys: Vec<String> = message.keys().filter(|k| k != "role" && k != "content").collect();
+    for key in keys {
+        let says = !matches!(message.raw(&key), Some(b"null" | b"[]" | b"{}" | b"\"\""));
+        message.remove(&key);
+        let name = Cow::Owned(format!("messages.{key}"));
+        if says && !dropped.contains(&name) {
+            dropped.push(name);
+        }
+    }
+}
+
+/// That the model refused is what it said.
+fn refusal_to_text(message: &mut Envelope) {
+    message.edit_each("content", |part| {
+        if part.raw("type") == Some(br#""refusal""#) {
+            part.set("type", "\"text\"");
+            part.rename("refusal", "text");
+        }
+    });
+    if let Ok(Some(refusal)) = message.get::<String>("refusal", "a string") {
+        let texts = [texts(message), vec![refusal]].concat();
+        message.set("content", quoted(&texts.join("\n\n")));
+        message.remove("refusal");
+    }
+}
+
+/// What the model said without a word.
+fn is_silent(message: &Envelope) -> bool {
+    role(message) == "assistant" && texts(message).iter().all(|text| text.trim().is_empty())
 }
 
 fn refuse_what_matters(body: &Envelope) -> Result<(), Error> {
@@ -89,9 +144,8 @@ fn take_turns(body: &mut Envelope) {
         return;
     }
     let (mut systems, mut turns) = (vec![], Vec::<Envelope>::new());
-    for mut message in messages {
+    for mut message in messages.into_iter().filter(|message| !is_silent(message)) {
         messages::developer_to_system(&mut message);
-        tools_to_text(&mut message);
         match turns.last_mut() {
             _ if role(&message) == "system" => systems.push(message),
             Some(last) if role(last) == role(&message) => join(last, &message),
@@ -108,7 +162,7 @@ fn take_turns(body: &mut Envelope) {
             }
         }
     }
-    if turns.first().is_some_and(|first| role(first) != "user") {
+    if turns.first().is_none_or(|first| role(first) != "user") {
         turns.insert(0, message("user", "Begin."));
     }
     if turns.last().is_some_and(|last| role(last) != "user") {
@@ -122,7 +176,7 @@ fn is_by_turns(messages: &[Envelope]) -> bool {
     let mut turns = messages.iter().skip_while(|m| role(m) == "system").peekable();
     let mut wanted = "user";
     while let Some(turn) = turns.next() {
-        if role(turn) != wanted || turn.has("tool_calls") || turn.has("function_call") {
+        if role(turn) != wanted || is_silent(turn) {
             return false;
         }
         if turns.peek().is_none() {
@@ -136,9 +190,7 @@ fn is_by_turns(messages: &[Envelope]) -> bool {
 /// Calls and their results from before the conversation came to this model.
 fn tools_to_text(message: &mut Envelope) {
     if matches!(&*role(message), "tool" | "function") {
-        let result = texts(message).join("\n");
-        let text = format!("Result of an earlier tool call: {result}");
-        *message = self::message("user", &text);
+        *message = result_as_text(message);
         return;
     }
     let calls = message.list("tool_calls").unwrap_or_default();
@@ -172,41 +224,6 @@ fn function_of(call: &Envelope) -> Option<Function> {
     call.get("function", "an object").ok().flatten()
 }
 
-/// The texts of a message's content.
-fn texts(message: &Envelope) -> Vec<String> {
-    if let Ok(Some(text)) = message.get::<String>("content", "a string") {
-        return if text.is_empty() { vec![] } else { vec![text] };
-    }
-    let parts = message.list("content").unwrap_or_default();
-    parts.iter().filter_map(|part| part.get("text", "a string").ok().flatten()).collect()
-}
-
-/// Adds what `next` says to `last`, which is of the same role.
-fn join(last: &mut Envelope, next: &Envelope) {
-    let text = |m: &Envelope| m.get::<String>("content", "a string");
-    match (text(last), text(next)) {
-        (_, Ok(None)) => {}
-        (Ok(None), _) => {
-            let content = next.raw("content").unwrap_or(b"null");
-            last.set("content", String::from_utf8_lossy(content));
-        }
-        (Ok(Some(a)), Ok(Some(b))) => last.set("content", quoted(&format!("{a}\n\n{b}"))),
-        _ => {
-            let parts = [parts(last), parts(next)].concat();
-            last.set("content", format!("[{}]", parts.join(",")));
-        }
-    }
-}
-
-/// The parts of a message's content, verbatim; a text is one.
-fn parts(message: &Envelope) -> Vec<String> {
-    if let Ok(Some(text)) = message.get::<String>("content", "a string") {
-        return vec![format!(r#"{{"type":"text","text":{}}}"#, quoted(&text))];
-    }
-    let parts = message.get::<Vec<Box<RawValue>>>("content", "a list").ok().flatten();
-    parts.unwrap_or_default().iter().map(|part| part.get().to_owned()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,6 +250,39 @@ mod tests {
             (
                 r#"{"model":"sonar","max_completion_tokens":null,"max_tokens":6,"search_mode":"web"}"#,
                 r#"{"model":"sonar","max_tokens":6,"search_mode":"web"}"#,
+                "",
+            ),
+            (
+                r#"{"model":"sonar","temperature":2,"response_format":{"type":"json_object"}}"#,
+                concat!(
+                    r#"{"model":"sonar","temperature":1.99,"response_format":{"type":"json_schema","#,
+                    r#""json_schema":{"name":"answer","schema":{"type":"object"}}}}"#
+                ),
+                "",
+            ),
+            (
+                concat!(
+                    r#"{"model":"sonar","messages":[{"role":"user","content" : "a","name":"Ann"},"#,
+                    r#"{"role":"assistant","content":null,"refusal":"No.","annotations":[]},"#,
+                    r#"{"role":"user","content" : "b"}]}"#
+                ),
+                concat!(
+                    r#"{"model":"sonar","messages":[{"role":"user","content":"a"},"#,
+                    r#"{"role":"assistant","content":"No."},{"role":"user","content" : "b"}]}"#
+                ),
+                "messages.name",
+            ),
+            (
+                concat!(
+                    r#"{"model":"sonar","messages":[{"role":"user","content":"a"},"#,
+                    r#"{"role":"assistant","content":[{"type":"refusal","refusal":"No."}]},"#,
+                    r#"{"role":"user","content":"b"}]}"#
+                ),
+                concat!(
+                    r#"{"model":"sonar","messages":[{"role":"user","content":"a"},"#,
+                    r#"{"role":"assistant","content":[{"type":"text","text":"No."}]},"#,
+                    r#"{"role":"user","content":"b"}]}"#
+                ),
                 "",
             ),
         ];
@@ -263,6 +313,7 @@ mod tests {
         let table: &[(&[&str], &[&str])] = &[
             (&["system:s", "user:a", "assistant:b", "user:c"], &[]),
             (&["user:a"], &[]),
+            (&["user:a", "assistant:", "user:b"], &["user:a\n\nb"]),
             (&["developer:s", "user:a"], &["system:s", "user:a"]),
             (&["user:a", "user:b"], &["user:a\n\nb"]),
             (&["user:a", "system:s", "user:b"], &["system:s", "user:a\n\nb"]),

@@ -49,6 +49,7 @@ impl Model {
         let is_opus = kind == "opus";
         let output_tokens_max = match version {
             (4, 6..) if is_opus => 128_000,
+            (5.., _) => 128_000,
             (4, 0 | 1) if is_opus => 32_000,
             (3, 7) | (4.., _) => 64_000,
             (3, 5) => 8_192,

@@ -310,7 +310,7 @@ fn thinking(thinking: Thinking) -> ThinkingJson {
         Thinking::Effort(Effort::Minimal) => Some(512),
         Thinking::Effort(Effort::Low) => Some(1_024),
         Thinking::Effort(Effort::Medium) => Some(4_096),
-        Thinking::Effort(Effort::High | Effort::Highest) | Thinking::Adaptive => None,
+        Thinking::Effort(Effort::High | Effort::Highest | Effort::Max) | Thinking::Adaptive => None,
     };
     ThinkingJson { kind: "enabled", token_budget }
 }

@@ -310,7 +310,7 @@ fn level(effort: Effort) -> &'static str {
         Effort::Minimal => "MINIMAL",
         Effort::Low => "LOW",
         Effort::Medium => "MEDIUM",
-        Effort::High | Effort::Highest => "HIGH",
+        Effort::High | Effort::Highest | Effort::Max => "HIGH",
     }
 }
 

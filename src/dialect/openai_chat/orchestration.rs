@@ -227,7 +227,8 @@ fn claude_thinking(thinking: Option<Thinking>) -> (Option<ClaudeThinking>, Optio
                 Effort::Minimal | Effort::Low => "low",
                 Effort::Medium => "medium",
                 Effort::High => "high",
-                Effort::Highest => "max",
+                Effort::Highest => "xhigh",
+                Effort::Max => "max",
             };
             (Some(ClaudeThinking::Adaptive), Some(OutputConfig { effort }))
         }

@@ -173,7 +173,8 @@ fn effort(path: &str, word: &str) -> Result<Thinking, Error> {
         "low" => Effort::Low,
         "medium" => Effort::Medium,
         "high" => Effort::High,
-        "xhigh" | "max" => Effort::Highest,
+        "xhigh" => Effort::Highest,
+        "max" => Effort::Max,
         _ => {
             let why = "none, minimal, low, medium, high, xhigh or max is expected";
             return Err(Error::bad_request(path, why));

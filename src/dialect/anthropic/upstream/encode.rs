@@ -328,7 +328,8 @@ fn tool_choice(request: &Request) -> Option<Choice<'_>> {
 fn thinking(thinking: Option<Thinking>) -> (Option<ThinkingJson>, Option<OutputConfig>) {
     let json = |kind, budget_tokens| Some(ThinkingJson { kind, budget_tokens });
     match thinking {
-        None | Some(Thinking::Off) => (None, None),
+        None => (None, None),
+        Some(Thinking::Off) => (json("disabled", None), None),
         Some(Thinking::Budget(budget)) => (json("enabled", Some(budget)), None),
         Some(Thinking::Adaptive) => (json("adaptive", None), None),
         Some(Thinking::Effort(effort)) => {
@@ -336,7 +337,8 @@ fn thinking(thinking: Option<Thinking>) -> (Option<ThinkingJson>, Option<OutputC
                 Effort::Minimal | Effort::Low => "low",
                 Effort::Medium => "medium",
                 Effort::High => "high",
-                Effort::Highest => "max",
+                Effort::Highest => "xhigh",
+                Effort::Max => "max",
             };
             (json("adaptive", None), Some(OutputConfig { effort }))
         }

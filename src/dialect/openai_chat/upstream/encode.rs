@@ -375,7 +375,9 @@ fn effort(thinking: Thinking) -> Option<&'static str> {
         Thinking::Effort(Effort::Minimal) => Some("minimal"),
         Thinking::Effort(Effort::Low) | Thinking::Budget(..=4096) => Some("low"),
         Thinking::Effort(Effort::Medium) | Thinking::Budget(..=16384) => Some("medium"),
-        Thinking::Effort(Effort::High | Effort::Highest) | Thinking::Budget(_) => Some("high"),
+        Thinking::Effort(Effort::High | Effort::Highest | Effort::Max) | Thinking::Budget(_) => {
+            Some("high")
+        }
         Thinking::Adaptive => None,
     }
 }
