@@ -28,8 +28,9 @@ pub fn adapt(request: &mut Request, model: &str) -> Result<(), Error> {
 
 /// Marks the ends of what stays the same from request to request: the tools, the system's texts, and the conversation up to
 /// the last two turns of the user. Marks of the client's own are better.
-pub fn add_cache_points(request: &mut Request) {
-    if cache_points(request).iter().any(|point| point.is_some()) {
+pub fn add_cache_points(request: &mut Request, model: &str) {
+    let is_marked = cache_points(request).iter().any(|point| point.is_some());
+    if is_marked || !Version::of(model).caches() {
         return;
     }
     let mark = |blocks: &mut Vec<Block>| {
@@ -93,6 +94,10 @@ impl Version {
             Tier::Opus if !self.is_from(4, 5) => 32_000,
             _ => 64_000,
         }
+    }
+
+    fn caches(self) -> bool {
+        self.is_from(3, 7)
     }
 
     fn thinks(self) -> bool {
@@ -308,7 +313,7 @@ fn drop_idle_thoughts(blocks: &mut Vec<Block>, version: Version) {
 fn settle_cache_points(request: &mut Request, version: Version) {
     request.turns.iter_mut().flat_map(|t| &mut t.blocks).for_each(hoist_cache_point);
     let mut set: Vec<_> = cache_points(request).into_iter().filter(|p| p.is_some()).collect();
-    let max = if version.is_from(3, 7) { CACHE_POINTS_MAX } else { 0 };
+    let max = if version.caches() { CACHE_POINTS_MAX } else { 0 };
     let excess = set.len().saturating_sub(max);
     set.iter_mut().take(excess).for_each(|point| **point = None);
     let mut is_changed = excess > 0;
@@ -576,10 +581,12 @@ mod tests {
     #[test]
     fn cache_points_where_none_are() {
         let mut request = marked(&[]);
-        add_cache_points(&mut request);
+        add_cache_points(&mut request, "claude-3-5-sonnet");
+        assert_eq!(points(&mut request), "--- - ----");
+        add_cache_points(&mut request, "claude-opus-4-8");
         assert_eq!(points(&mut request), "--5 5 5--5");
         let mut own = marked(&[(1, CachePoint::OneHour)]);
-        add_cache_points(&mut own);
+        add_cache_points(&mut own, "claude-opus-4-8");
         assert_eq!(points(&mut own), "-1- - ----");
     }
 
