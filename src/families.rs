@@ -48,9 +48,9 @@ pub struct Service {
     pub embeddings: Option<Embeddings>,
     pub rerank_path: Option<&'static str>,
     pub grammar: Grammar,
-    /// Marks what should be cached in requests that mark nothing, before they are adapted. `None` where the vendor caches
+    /// Marks what should be cached in requests that mark nothing, before they are adapted to the model of this name. `None` where the vendor caches
     /// unasked, or not at all.
-    pub cache_points: Option<fn(&mut Request)>,
+    pub cache_points: Option<fn(&mut Request, &str)>,
 }
 
 /// How a family's deployments are asked for embeddings.

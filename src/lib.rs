@@ -42,7 +42,7 @@
 //! | what a 403 means, a bad token or no rights | as 401: renewed and repeated once, then a 502 | [`relay`] |
 //! | `max_tokens` on gpt-5; sampling on gpt-5.1 with effort `none`; tools with effort on gpt-5.5 | renamed; kept; effort left out | [`families`] |
 //! | what vLLM does with fields and roles it does not know; `reasoning_effort` | left out and named, developer becomes system; only for models that reason | [`families`] |
-//! | whether Mistral on AI Core insists on ids of nine and an answer between a tool and the person | yes, its vendor's rule | [`families`] |
+//! | whether Mistral on AI Core insists on ids of nine and its vendor's order of messages | yes, its vendor's rule | [`families`] |
 //! | whether Perplexity refuses fields of OpenAI's, and knows `stream_options` | left out and named; not asked, it tells usage anyway | [`families`] [`dialect`] |
 //! | orchestration: what is rendered as a template; where `tool_choice` goes; how much text an event has; which rules of the vendors it hides | only the template: the last message, its texts as placeholders; among the parameters; 50 characters; none | [`dialect`] [`families`] |
 //! | how the highest effort is called by OpenAI's models, where the client's word is another | `high` | [`dialect`] |
@@ -59,7 +59,8 @@
 //! | what a stream's message without `error` means; its status | an error; by the exception its text names, else 500 | [`upstream_error`] |
 //! | Claude 3.7, documented for `/converse` only | `/invoke`, as all of Claude | [`families`] |
 //! | Claude's limit of the output where the client sets none | 32,000, or the model's own if that is less | [`families`] |
-//! | a Claude of unknown version | by the rules of the newest; 64,000 of output | [`families`] |
+//! | a Claude of unknown version | by the rules of the newest; 128,000 of output | [`families`] |
+//! | a forced tool, and no thinking, since Claude 5.5 | asked for in words; the lowest effort; both named | [`families`] |
 //! | `cache_control` for Claude | kept, at most four, but not before 3.7 | [`families`] |
 //! | `output_config` for Claude | sent from 4.6 on, with the effort only; never `thinking.display` | [`dialect`] |
 //! | a budget for thinking that is not below the output's limit | the limit is raised, as far as the model goes | [`families`] |

@@ -263,7 +263,7 @@ impl Relay {
             &target,
             |request| {
                 if let Some(add) = cache_points.filter(|_| self.adds_cache_points) {
-                    add(request);
+                    add(request, target.model);
                 }
                 adapt(request, target.model)
             },

@@ -128,6 +128,10 @@ fn parts_of_requests() {
         ..hi()
     };
     let thinking = |thinking| Request { thinking: Some(thinking), ..hi() };
+    let svg = |data: &str| {
+        let blocks = vec![media(MediaKind::Image, "image/svg+xml", data)];
+        Request { turns: vec![Turn { role: Role::User, blocks }], ..hi() }
+    };
     let table = [
         (
             Request { tools: tool(None), ..hi() },
@@ -151,7 +155,19 @@ fn parts_of_requests() {
         (thinking(Thinking::Adaptive), r#""thinking":{"type":"adaptive"}}"#),
         (
             thinking(Thinking::Effort(Effort::Highest)),
+            r#""thinking":{"type":"adaptive"},"output_config":{"effort":"xhigh"}}"#,
+        ),
+        (
+            thinking(Thinking::Effort(Effort::Max)),
             r#""thinking":{"type":"adaptive"},"output_config":{"effort":"max"}}"#,
+        ),
+        (
+            Request { tools: tool(Some(r#"{"anyOf":[{"properties":{"a":{"x" : 1}}}]}"#)), ..hi() },
+            r#""input_schema":{"type":"object","properties":{"a":{"x" : 1}}}"#,
+        ),
+        (
+            svg("PHN2Zy8+"),
+            r#"{"type":"document","source":{"type":"text","media_type":"text/plain","data":"<svg/>"}}"#,
         ),
         (
             thinking(Thinking::Effort(Effort::Minimal)),
@@ -159,6 +175,9 @@ fn parts_of_requests() {
         ),
         (thinking(Thinking::Off), r#""text":"hi"}]}]}"#),
     ];
+    let mut off = thinking(Thinking::Off);
+    let body = adapted("anthropic--claude-5-sonnet", &mut off).unwrap();
+    assert!(body.contains(r#""thinking":{"type":"disabled"}"#), "{body}");
     for (mut request, expected) in table {
         let body = adapted("claude-opus-4-8", &mut request).unwrap();
         assert!(body.contains(expected), "{expected}\n{body}");
@@ -184,7 +203,9 @@ fn what_cannot_be_carried_is_refused() {
         (says(media(MediaKind::Audio, "audio/wav", "AA==")), "messages[0].content[0]", "audio/wav"),
         (says(media(MediaKind::File, "application/zip", "AA==")), "messages[0].content[0]", "zip"),
         (says(media(MediaKind::File, "text/plain", "/w==")), "messages[0].content[0]", "UTF-8"),
+        (says(media(MediaKind::Image, "image/bmp", "AA==")), "messages[0].content[0]", "bmp"),
         (tool(r#"{"type":"array"}"#), "tools", "`f`"),
+        (tool(r#"{"properties":{"a b":{}}}"#), "tools", "`f`"),
         (tool("[]"), "tools", "`f`"),
         (tool("{1}"), "tools", "`f`"),
     ];

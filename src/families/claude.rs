@@ -1,8 +1,11 @@
 //! What each version of Claude takes (dossier 5b.6, 5b.7, 8).
 
+mod schema;
+
 use crate::chat::fit::{ANSWER_TOOL, ends_with_assistant, merged};
-use crate::chat::{Block, CachePoint, Effort, Request, Role, Thinking, ToolChoice, Turn};
+use crate::chat::{Block, CachePoint, Effort, Request, Role, Source, Thinking, ToolChoice, Turn};
 use crate::error::Error;
+use crate::media;
 
 /// The output's limit where the client sets none: room for an agent's long edits, and no more than one reply should cost.
 const OUTPUT_DEFAULT: u64 = 32_000;
@@ -23,13 +26,14 @@ pub fn adapt(request: &mut Request, model: &str) -> Result<(), Error> {
     settle_stop(request);
     settle_turns(request, version);
     settle_cache_points(request, version);
-    Ok(())
+    settle_schemas(request)
 }
 
 /// Marks the ends of what stays the same from request to request: the tools, the system's texts, and the conversation up to
 /// the last two turns of the user. Marks of the client's own are better.
-pub fn add_cache_points(request: &mut Request) {
-    if cache_points(request).iter().any(|point| point.is_some()) {
+pub fn add_cache_points(request: &mut Request, model: &str) {
+    let is_marked = cache_points(request).iter().any(|point| point.is_some());
+    if is_marked || !Version::of(model).caches() {
         return;
     }
     let mark = |blocks: &mut Vec<Block>| {
@@ -93,6 +97,10 @@ impl Version {
             Tier::Opus if !self.is_from(4, 5) => 32_000,
             _ => 64_000,
         }
+    }
+
+    fn caches(self) -> bool {
+        self.is_from(3, 7)
     }
 
     fn thinks(self) -> bool {
@@ -279,6 +287,7 @@ fn settle_turns(request: &mut Request, version: Version) {
     for turn in request.turns.iter_mut().filter(|turn| turn.role == Role::Assistant) {
         drop_idle_thoughts(&mut turn.blocks, version);
     }
+    request.turns.iter_mut().for_each(|turn| drop_blank_files(&mut turn.blocks));
     let turns = std::mem::take(&mut request.turns);
     request.turns = merged(turns.into_iter().filter(|turn| !turn.blocks.is_empty()).collect());
     if !ends_with_assistant(&request.turns) {
@@ -294,6 +303,24 @@ fn settle_turns(request: &mut Request, version: Version) {
     }
 }
 
+/// A text without words is refused, also as a file.
+fn drop_blank_files(blocks: &mut Vec<Block>) {
+    blocks.retain(|block| !is_blank_file(block));
+    for block in blocks {
+        if let Block::ToolResult { content, .. } = block {
+            content.retain(|block| !is_blank_file(block));
+        }
+    }
+}
+
+fn is_blank_file(block: &Block) -> bool {
+    let Block::Media { source: Source::Base64 { media_type, data }, .. } = block else {
+        return false;
+    };
+    let text = media_type.starts_with("text/").then(|| media::text(data)).flatten();
+    text.is_some_and(|text| text.trim().is_empty())
+}
+
 /// A turn may not end with a thought; a model that does not think takes none.
 fn drop_idle_thoughts(blocks: &mut Vec<Block>, version: Version) {
     let is_thought = |b: &Block| matches!(b, Block::Reasoning { .. });
@@ -304,11 +331,20 @@ fn drop_idle_thoughts(blocks: &mut Vec<Block>, version: Version) {
     blocks.truncate(end);
 }
 
+fn settle_schemas(request: &mut Request) -> Result<(), Error> {
+    let mut lost = vec![];
+    for tool in &mut request.tools {
+        lost.extend(schema::settle(tool)?);
+    }
+    lost.into_iter().for_each(|path| request.drop_field(path));
+    Ok(())
+}
+
 /// At most so many; the last ones reach farthest. What lives for an hour comes before what lives for five minutes.
 fn settle_cache_points(request: &mut Request, version: Version) {
     request.turns.iter_mut().flat_map(|t| &mut t.blocks).for_each(hoist_cache_point);
     let mut set: Vec<_> = cache_points(request).into_iter().filter(|p| p.is_some()).collect();
-    let max = if version.is_from(3, 7) { CACHE_POINTS_MAX } else { 0 };
+    let max = if version.caches() { CACHE_POINTS_MAX } else { 0 };
     let excess = set.len().saturating_sub(max);
     set.iter_mut().take(excess).for_each(|point| **point = None);
     let mut is_changed = excess > 0;
@@ -341,7 +377,7 @@ pub(super) fn cache_points(request: &mut Request) -> Vec<&mut Option<CachePoint>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::{Seal, Tool};
+    use crate::chat::{MediaKind, Seal, Tool};
 
     #[test]
     fn versions_are_read_from_names() {
@@ -563,6 +599,23 @@ mod tests {
     }
 
     #[test]
+    fn files_without_words() {
+        let file = |media_type: &str, data: &str| Block::Media {
+            kind: MediaKind::File,
+            source: Source::Base64 { media_type: media_type.into(), data: data.into() },
+            name: None,
+            cache: None,
+            path: String::new(),
+        };
+        let kept = [Block::text("hi"), file("text/csv", "YSxi"), file("application/pdf", "IA==")];
+        let blank = [file("text/plain", ""), file("text/plain", "IAo=")];
+        let mut request = hi();
+        request.turns[0].blocks = [&kept[..], &blank].concat();
+        adapt(&mut request, "claude-sonnet-4-5").unwrap();
+        assert_eq!(request.turns[0].blocks, kept);
+    }
+
+    #[test]
     fn old_models_see_no_thoughts() {
         let thought = Block::Reasoning { text: "hm".into(), seal: Some(Seal::Claude("s".into())) };
         let mut request = hi();
@@ -576,10 +629,12 @@ mod tests {
     #[test]
     fn cache_points_where_none_are() {
         let mut request = marked(&[]);
-        add_cache_points(&mut request);
+        add_cache_points(&mut request, "claude-3-5-sonnet");
+        assert_eq!(points(&mut request), "--- - ----");
+        add_cache_points(&mut request, "claude-opus-4-8");
         assert_eq!(points(&mut request), "--5 5 5--5");
         let mut own = marked(&[(1, CachePoint::OneHour)]);
-        add_cache_points(&mut own);
+        add_cache_points(&mut own, "claude-opus-4-8");
         assert_eq!(points(&mut own), "-1- - ----");
     }
 

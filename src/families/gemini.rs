@@ -67,17 +67,13 @@ fn adapt_thinking(request: &mut Request, model: Model) {
     request.thinking = Some(match thinking {
         Thinking::Off | Thinking::Budget(0) => Thinking::Off,
         Thinking::Adaptive => Thinking::Adaptive,
-        Thinking::Effort(effort) if model.takes_levels() => Thinking::Effort(level(effort, model)),
+        Thinking::Effort(effort) if model.takes_levels() => Thinking::Effort(model.level(effort)),
         Thinking::Budget(budget) if model.takes_levels() => {
-            Thinking::Effort(level(effort_of(budget), model))
+            Thinking::Effort(model.level(effort_of(budget)))
         }
         Thinking::Effort(effort) => Thinking::Budget(fitting(budget_of(effort, model), model)),
         Thinking::Budget(budget) => Thinking::Budget(fitting(budget, model)),
     });
-}
-
-fn level(effort: Effort, model: Model) -> Effort {
-    effort.clamp(model.effort_min(), Effort::High)
 }
 
 fn fitting(budget: u64, model: Model) -> u64 {
@@ -130,6 +126,11 @@ mod tests {
             ("gemini-3.5-flash", Effort(Minimal), Some(Effort(Minimal))),
             ("gemini-3.8-flash", Effort(Minimal), Some(Effort(Low))),
             ("gemini-3.1-pro", Effort(Highest), Some(Effort(High))),
+            ("gemini-3.1-pro", Effort(Medium), Some(Effort(Medium))),
+            ("gemini-3-pro-preview", Effort(Medium), Some(Effort(High))),
+            ("gemini-3-pro-preview", Budget(9_000), Some(Effort(High))),
+            ("gemini-3-pro-preview", Effort(Low), Some(Effort(Low))),
+            ("gemini-2.5-flash-image", Off, None),
             ("gemini-3.5-flash", Budget(10_000), Some(Effort(Medium))),
             ("gemini-3.5-flash", Off, Some(Off)),
             ("gemini-2.0-flash", Off, None),

@@ -1,6 +1,6 @@
 //! Models of any vendor by SAP's orchestration service (dossier 6).
 
-use super::{Embeddings, Grammar, Reasoning, Service, mistral, of_model, open};
+use super::{Embeddings, Grammar, Reasoning, Service, mistral, of_model, open, perplexity};
 use crate::chat::{Block, Effort, Request, Role, Thinking, Turn};
 use crate::dialect::embeddings;
 use crate::dialect::openai_chat::Orchestration;
@@ -28,11 +28,23 @@ fn adapt(request: &mut Request, model: &str) -> Result<(), Error> {
         Some(Grammar::Other { adapt, .. }) if vendor.name != "orchestration" => {
             adapt(request, model)?;
         }
-        _ if vendor.name == "openai" => adapt_to_openai(request, model),
         _ => {}
     }
-    if vendor.name == "open" {
-        adapt_to_open(request, model);
+    match vendor.name {
+        "openai" => adapt_to_openai(request, model),
+        "open" => adapt_to_open(request, model),
+        "gemini" => adapt_to_gemini(request),
+        "perplexity" => {
+            drop_seed(request);
+            if !perplexity::reasons(model) {
+                drop_thinking(request);
+            }
+        }
+        "titan" => {
+            drop_seed(request);
+            drop_thinking(request);
+        }
+        _ => {}
     }
     drop_cache_points(request, vendor.name == "claude");
     request.turns.iter_mut().for_each(say_something);
@@ -57,6 +69,20 @@ fn adapt_to_openai(request: &mut Request, model: &str) {
     };
     if !(reasoning.is_from((5, 1)) && request.thinking == Some(Thinking::Off)) {
         drop_sampling(request);
+    }
+}
+
+/// Left open: whether the service has a word for not thinking; `low` is known to all that think.
+fn adapt_to_gemini(request: &mut Request) {
+    if request.thinking == Some(Thinking::Off) {
+        request.thinking = Some(Thinking::Effort(Effort::Low));
+        request.drop_field("reasoning_effort");
+    }
+}
+
+fn drop_seed(request: &mut Request) {
+    if request.seed.take().is_some() {
+        request.drop_field("seed");
     }
 }
 
@@ -144,6 +170,7 @@ mod tests {
                 Turn { role: Role::Assistant, blocks: vec![call] },
             ],
             temperature: Some(0.5),
+            seed: Some(1),
             thinking: Some(Thinking::Off),
             ..Request::default()
         }
@@ -160,6 +187,22 @@ mod tests {
             ("gpt-5.1", Some(0.5), Some(Thinking::Off), &["cache_control"]),
             ("qwen3-max", Some(0.5), Some(Thinking::Off), &["cache_control"]),
             ("mistralai--mistral-small", Some(0.5), None, &["reasoning_effort", "cache_control"]),
+            ("sonar", Some(0.5), None, &["seed", "reasoning_effort", "cache_control"]),
+            ("sonar-reasoning", Some(0.5), Some(Thinking::Off), &["seed", "cache_control"]),
+            (
+                "amazon--titan-text-lite",
+                Some(0.5),
+                None,
+                &["seed", "reasoning_effort", "cache_control"],
+            ),
+            ("amazon--nova-pro", Some(0.5), None, &["seed", "cache_control"]),
+            (
+                "gemini-2.5-pro",
+                Some(0.5),
+                effort(Effort::Low),
+                &["reasoning_effort", "cache_control"],
+            ),
+            ("gemini-2.0-flash", Some(0.5), None, &["cache_control"]),
         ];
         for (model, temperature, thinking, dropped) in table {
             let mut request = request();

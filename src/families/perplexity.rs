@@ -63,7 +63,7 @@ fn adapt(body: &mut Envelope, model: &str) -> Result<Dropped, Error> {
     messages::drop_fields(body, UNKNOWN, &mut dropped);
     // One reply, and no tools: what was asked for is what comes.
     dropped.retain(|name| !matches!(&**name, "n" | "tools" | "functions" | "modalities"));
-    if !REASONING.iter().any(|part| model.contains(part)) {
+    if !reasons(model) {
         messages::drop_fields(body, &["reasoning_effort"], &mut dropped);
     }
     messages::drop_cache_control(body, &mut dropped);
@@ -71,6 +71,11 @@ fn adapt(body: &mut Envelope, model: &str) -> Result<Dropped, Error> {
     body.edit_each("messages", |message| settle_message(message, &mut dropped));
     take_turns(body);
     Ok(dropped)
+}
+
+/// Whether it can be told how much to reason.
+pub fn reasons(model: &str) -> bool {
+    REASONING.iter().any(|part| model.contains(part))
 }
 
 /// The highest temperature that is taken; the vendor wants less than 2.

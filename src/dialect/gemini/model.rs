@@ -9,6 +9,8 @@ use crate::chat::Effort;
 pub struct Model {
     version: (u32, u32),
     tier: Tier,
+    /// Whether it makes images.
+    is_image: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,11 +37,11 @@ impl Model {
             (Ok(major), Ok(minor)) => (major, minor),
             _ => (u32::MAX, 0),
         };
-        Model { version, tier }
+        Model { version, tier, is_image: has("image") }
     }
 
     pub fn thinks(self) -> bool {
-        self.version >= (2, 5)
+        self.version >= (2, 5) && !self.is_image
     }
 
     /// Whether thinking is measured in levels, not in a budget.
@@ -59,6 +61,14 @@ impl Model {
             Tier::FlashLite => Effort::Minimal,
             Tier::Flash if self.version < (3, 7) => Effort::Minimal,
             _ => Effort::Low,
+        }
+    }
+
+    /// The level that is meant by this one: the first Pro with levels knows LOW and HIGH.
+    pub fn level(self, effort: Effort) -> Effort {
+        match effort.clamp(self.effort_min(), Effort::High) {
+            Effort::Medium if self.version == (3, 0) && self.tier == Tier::Pro => Effort::High,
+            effort => effort,
         }
     }
 
@@ -94,11 +104,13 @@ mod tests {
             ("gemini-3.1-flash-lite", (3, 1), Tier::FlashLite),
             ("gemini-3.10-flash-001", (3, 10), Tier::Flash),
             ("gemini-1.5-pro", (1, 5), Tier::Pro),
+            ("gemini-2.5-flash-image", (2, 5), Tier::Flash),
             ("gemini-flash-latest", (u32::MAX, 0), Tier::Flash),
             ("our-own", (u32::MAX, 0), Tier::Unknown),
         ];
         for (name, version, tier) in table {
-            assert_eq!(Model::of(name), Model { version, tier }, "{name}");
+            let is_image = name.contains("image");
+            assert_eq!(Model::of(name), Model { version, tier, is_image }, "{name}");
         }
     }
 
@@ -107,6 +119,7 @@ mod tests {
         let table = [
             ("gemini-2.0-flash", false, false, Effort::Minimal),
             ("gemini-2.5-flash", true, false, Effort::Minimal),
+            ("gemini-2.5-flash-image", false, false, Effort::Minimal),
             ("gemini-3.5-flash", true, true, Effort::Minimal),
             ("gemini-3.7-flash", true, true, Effort::Low),
             ("gemini-3.7-flash-lite", true, true, Effort::Minimal),

@@ -213,8 +213,8 @@ fn part(block: &Block) -> Result<Option<Part<'_>>, Error> {
             let response = tool_output(content, *is_error);
             Data::FunctionResponse(FunctionResponse { name, response })
         }
-        Block::Media { source: Source::Base64 { media_type, data }, .. } => {
-            Data::InlineData(InlineData { mime_type: media_type, data })
+        Block::Media { source: Source::Base64 { media_type, data }, path, .. } => {
+            Data::InlineData(InlineData { mime_type: mime_type(media_type, path)?, data })
         }
         Block::Media { source: Source::Url(_), path, .. } => {
             let what = "this model takes files only within the request, as data: URLs";
@@ -222,6 +222,18 @@ fn part(block: &Block) -> Result<Option<Part<'_>>, Error> {
         }
     };
     Ok(Some(Part { data, thought_signature }))
+}
+
+/// Of texts it knows the plain ones, which all of them are to a reader; of images not those that are drawn by commands.
+fn mime_type<'a>(media_type: &'a str, path: &str) -> Result<&'a str, Error> {
+    match media_type.split_once('/') {
+        Some(("text", _)) | Some(("application", "json")) => Ok("text/plain"),
+        Some(("image", "svg+xml")) => {
+            let what = "Gemini takes no SVG; send the image as PNG, JPEG or WebP.";
+            Err(Error::Refused { path: path.to_owned(), what: what.into() })
+        }
+        _ => Ok(media_type),
+    }
 }
 
 /// An object goes as it is, anything else becomes one.
@@ -317,4 +329,28 @@ fn level(effort: Effort) -> &'static str {
 /// The text itself, if it is JSON.
 fn json(text: &str) -> Option<&RawValue> {
     serde_json::from_str(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_called_what_is_known() {
+        let table = [
+            ("text/csv", Some("text/plain")),
+            ("text/plain", Some("text/plain")),
+            ("application/json", Some("text/plain")),
+            ("application/pdf", Some("application/pdf")),
+            ("image/png", Some("image/png")),
+            ("image/svg+xml", None),
+        ];
+        for (media_type, expected) in table {
+            let found = mime_type(media_type, "messages[0].content[1]");
+            match expected {
+                Some(expected) => assert_eq!(found.unwrap(), expected),
+                None => assert_eq!(found.unwrap_err().param(), Some("messages[0].content[1]")),
+            }
+        }
+    }
 }

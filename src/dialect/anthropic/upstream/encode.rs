@@ -237,21 +237,22 @@ fn file<'a>(
     let base64 = Base64 { kind: "base64", media_type, data };
     let title = name.filter(|name| !name.trim().is_empty());
     match media_type.split_once('/') {
-        Some(("image", _)) if kind != MediaKind::Audio => {
+        Some(("image", "png" | "jpeg" | "gif" | "webp")) if kind != MediaKind::Audio => {
             Ok(Part::Image { source: base64, cache_control })
         }
         Some(("application", "pdf")) => {
             let source = DocumentSource::Base64(base64);
             Ok(Part::Document { source, title, cache_control })
         }
-        Some(("text", _)) => {
+        // An image that is written in words is read as them.
+        Some(("text", _) | ("image", "svg+xml")) => {
             let data =
                 media::text(data).ok_or_else(|| refused("this is not UTF-8 in base64.".into()))?;
             let source = DocumentSource::Text { kind: "text", media_type: "text/plain", data };
             Ok(Part::Document { source, title, cache_control })
         }
         _ => Err(refused(format!(
-            "Claude takes images, PDF and text, but not {media_type}; send one of those."
+            "Claude takes images as PNG, JPEG, GIF or WebP, PDF and text, but not {media_type}; send one of those."
         ))),
     }
 }
