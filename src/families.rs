@@ -16,8 +16,7 @@ mod perplexity;
 
 use std::borrow::Cow;
 
-use crate::chat::fit::ANSWER_TOOL;
-use crate::chat::{Format, Request, Tool};
+use crate::chat::{Format, Request};
 use crate::dialect::openai_chat::Quirks;
 use crate::dialect::{UpstreamDialect, anthropic, embeddings};
 use crate::envelope::Envelope;
@@ -156,15 +155,6 @@ pub fn by_name(name: &str) -> Option<&'static Family> {
 /// The names for `families`, for error messages.
 pub fn names() -> String {
     TABLE.iter().map(|f| f.name).collect::<Vec<_>>().join(", ")
-}
-
-/// For models that cannot be told to call one tool at most. Where the answer has to come as a call, the client asked for
-/// nothing of the kind.
-fn settle_single_call(request: &mut Request) {
-    let is_answer = |tool: &Tool| tool.name.starts_with(ANSWER_TOOL);
-    if std::mem::take(&mut request.is_single_call) && !request.tools.iter().any(is_answer) {
-        request.drop_field("parallel_tool_calls");
-    }
 }
 
 /// For models that are given the schema of an answer and no word beside it.

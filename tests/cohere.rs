@@ -162,8 +162,6 @@ fn what_cohere_has_no_word_for() {
         thinking: Some(Thinking::Budget(2_000)),
         seed: Some(-1),
         stop: ["a", "b", "c", "d", "e", "f"].map(str::to_owned).into(),
-        tools: vec![tool("f")],
-        is_single_call: true,
         ..hi()
     };
     let (name, schema) = ("n".into(), "{}".to_owned());
@@ -175,7 +173,7 @@ fn what_cohere_has_no_word_for() {
     let body = adapted(PLAIN, false, &mut request).unwrap();
     assert!(body.contains(r#""stop_sequences":["a","b","c","d","e"]"#), "{body}");
     assert!(!body.contains("thinking") && !body.contains("seed"), "{body}");
-    assert_eq!(request.dropped, ["reasoning_effort", "seed", "stop", "parallel_tool_calls"]);
+    assert_eq!(request.dropped, ["reasoning_effort", "seed", "stop"]);
 }
 
 #[test]

@@ -187,7 +187,6 @@ fn what_nova_has_no_word_for() {
             "frequency_penalty",
             "presence_penalty",
             "stop",
-            "parallel_tool_calls",
             "cache_control",
             "tools.parameters.oneOf",
         ]

@@ -1,6 +1,6 @@
 //! Cohere's chat (dossier 5d, 8; the vendor's reference for what the dossier does not say).
 
-use super::{Grammar, Service, settle_description, settle_single_call};
+use super::{Grammar, Service, settle_description};
 use crate::chat::{Request, Thinking};
 use crate::dialect::cohere::Cohere;
 use crate::error::Error;
@@ -29,7 +29,6 @@ pub fn adapt(request: &mut Request, model: &str) -> Result<(), Error> {
     request.frequency_penalty = request.frequency_penalty.map(|p| p.clamp(0.0, 1.0));
     request.presence_penalty = request.presence_penalty.map(|p| p.clamp(0.0, 1.0));
     settle_what_is_lost(request, model);
-    settle_single_call(request);
     settle_description(request);
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! Gemini behind AI Core (dossier 5c).
 
 use super::{Grammar, Service, settle_description};
-use crate::chat::fit::ANSWER_TOOL;
 use crate::chat::{Effort, Request, Thinking};
 use crate::dialect::gemini::{Gemini, Model};
 use crate::error::Error;
@@ -26,7 +25,6 @@ const PENALTY_MAX: f64 = 1.99;
 /// Without `output_max` the model's own maximum holds, so none is invented.
 fn adapt(request: &mut Request, model: &str) -> Result<(), Error> {
     adapt_thinking(request, Model::of(model));
-    drop_single_call(request);
     settle_description(request);
     request.output_max = request.output_max.map(|max| max.min(OUTPUT_MAX));
     request.temperature = request.temperature.map(|t| t.clamp(0.0, 2.0));
@@ -41,14 +39,6 @@ fn adapt(request: &mut Request, model: &str) -> Result<(), Error> {
     request.frequency_penalty = penalty(request.frequency_penalty);
     request.presence_penalty = penalty(request.presence_penalty);
     Ok(())
-}
-
-/// There is no word for it. Beside the tool that takes the answer it was not the client who asked.
-fn drop_single_call(request: &mut Request) {
-    let has_answer = request.tools.iter().any(|t| t.name.starts_with(ANSWER_TOOL));
-    if std::mem::take(&mut request.is_single_call) && !request.tools.is_empty() && !has_answer {
-        request.drop_field("parallel_tool_calls");
-    }
 }
 
 /// What the model is told: until 2.5 nothing, for 2.5 a budget, since 3 a level. `Off` stays, as near as the model can.
@@ -104,7 +94,6 @@ fn effort_of(budget: u64) -> Effort {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::Tool;
 
     #[test]
     fn thinking_goes_by_version() {
@@ -148,11 +137,7 @@ mod tests {
 
     #[test]
     fn what_there_is_no_place_for_is_named() {
-        let tool =
-            |name: &str| Tool { name: name.into(), description: None, schema: None, cache: None };
         let mut request = Request {
-            is_single_call: true,
-            tools: vec![tool("f")],
             stop: (0..7).map(|n| n.to_string()).collect(),
             output_max: Some(100_000),
             seed: Some(1 << 32 | 7),
@@ -161,14 +146,9 @@ mod tests {
             ..Request::default()
         };
         adapt(&mut request, "gemini-2.5-pro").unwrap();
-        assert_eq!(request.dropped, ["parallel_tool_calls", "stop[5]", "stop[6]"]);
+        assert_eq!(request.dropped, ["stop[5]", "stop[6]"]);
         assert_eq!((request.stop.len(), request.output_max), (5, Some(OUTPUT_MAX)));
         let penalties = (request.frequency_penalty, request.presence_penalty);
         assert_eq!((request.seed, penalties), (Some(7), (None, Some(PENALTY_MAX))));
-
-        let tools = vec![tool(ANSWER_TOOL)];
-        let mut request = Request { is_single_call: true, tools, ..Request::default() };
-        adapt(&mut request, "gemini-2.5-pro").unwrap();
-        assert_eq!(request.dropped, [""; 0]);
     }
 }

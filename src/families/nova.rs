@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 
 use super::claude::{cache_points, hoist_cache_point};
-use super::{Grammar, Service, settle_single_call};
+use super::{Grammar, Service};
 use crate::chat::{Request, Thinking, Tool};
 use crate::dialect::converse::Converse;
 use crate::error::Error;
@@ -31,7 +31,6 @@ const CACHE_POINTS_MAX: usize = 4;
 pub fn adapt(request: &mut Request, _model: &str) -> Result<(), Error> {
     request.output_max = Some(request.output_max.unwrap_or(OUTPUT_MAX).clamp(1, OUTPUT_MAX));
     settle_sampling(request);
-    settle_single_call(request);
     settle_cache_points(request);
     settle_schemas(request)
 }

@@ -68,6 +68,14 @@ fn adapt(body: &mut Envelope, model: &str) -> Result<Dropped, Error> {
     }
     messages::drop_cache_control(body, &mut dropped);
     settle_values(body);
+    body.edit_each("messages", |message| {
+        message.edit_each("content", |part| {
+            part.edit_in("image_url", |image| {
+                // How closely to look: nothing that the reply hangs on.
+                image.remove("detail");
+            });
+        });
+    });
     body.edit_each("messages", |message| settle_message(message, &mut dropped));
     take_turns(body);
     Ok(dropped)
@@ -85,6 +93,7 @@ const ANY_OBJECT: &str =
     r#"{"type":"json_schema","json_schema":{"name":"answer","schema":{"type":"object"}}}"#;
 
 fn settle_values(body: &mut Envelope) {
+    body.remove("stop");
     let temperature = body.get::<f64>("temperature", "a number").ok().flatten();
     if temperature.is_some_and(|t| t > TEMPERATURE_MAX) {
         body.set("temperature", TEMPERATURE_MAX.to_string());
@@ -138,6 +147,10 @@ fn refuse_what_matters(body: &Envelope) -> Result<(), Error> {
     }
     if body.get::<u64>("n", "a whole number")?.is_some_and(|n| n > 1) {
         return Err(refused("n", "Perplexity's models give one reply; leave it out."));
+    }
+    // Its documentation names none. An empty list asks for nothing.
+    if messages::is_given(body, "stop") && body.raw("stop") != Some(b"[]") {
+        return Err(refused("stop", "Perplexity's models know no stop sequences; leave it out."));
     }
     Ok(())
 }
