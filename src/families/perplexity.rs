@@ -103,7 +103,7 @@ fn settle_message(message: &mut Envelope, dropped: &mut Dropped) {
     for key in keys {
         let says = !matches!(message.raw(&key), Some(b"null" | b"[]" | b"{}" | b"\"\""));
         message.remove(&key);
-        let name = Cow::Owned(format!("messages.{key}"));
+        let name = Cow::Owned(format!("messages[].{key}"));
         if says && !dropped.contains(&name) {
             dropped.push(name);
         }
@@ -275,7 +275,7 @@ mod tests {
                     r#"{"model":"sonar","messages":[{"role":"user","content":"a"},"#,
                     r#"{"role":"assistant","content":"No."},{"role":"user","content" : "b"}]}"#
                 ),
-                "messages.name",
+                "messages[].name",
             ),
             (
                 concat!(
