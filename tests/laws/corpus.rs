@@ -27,7 +27,7 @@ pub struct Upstream {
     pub family: &'static str,
     pub dialect: &'static dyn UpstreamDialect,
     adapt: fn(&mut Request, &str) -> Result<(), Error>,
-    cache_points: Option<fn(&mut Request)>,
+    cache_points: Option<fn(&mut Request, &str)>,
     /// Those that the demo serves.
     pub models: Vec<String>,
 }
@@ -57,7 +57,7 @@ impl Upstream {
     ) -> Result<(Vec<u8>, Undo), Error> {
         let model = families::deployed_name(model);
         let undo = self.dialect.fit().apply(request);
-        self.cache_points.iter().for_each(|add| add(request));
+        self.cache_points.iter().for_each(|add| add(request, model));
         (self.adapt)(request, model)?;
         Ok((self.dialect.encode(request, &Target { model, is_stream })?, undo))
     }
