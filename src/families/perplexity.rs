@@ -66,6 +66,7 @@ fn adapt(body: &mut Envelope, model: &str) -> Result<Dropped, Error> {
     if !reasons(model) {
         messages::drop_fields(body, &["reasoning_effort"], &mut dropped);
     }
+    messages::settle_effort(body);
     messages::drop_cache_control(body, &mut dropped);
     settle_values(body);
     body.edit_each("messages", |message| settle_message(message, &mut dropped));
