@@ -140,6 +140,43 @@ fn perplexity_says_the_same_and_is_spoken_to_by_turns() {
 }
 
 #[test]
+fn mistral_and_perplexity_get_conversations_of_other_models() {
+    let proxy = Proxy::start();
+    let said = |role: &str, text: &str| json!({"role": role, "content": text});
+    let function = json!({"name": "f", "arguments": ""});
+    let call = json!({"id": "call_1", "type": "function", "function": function});
+    let calling = json!({"role": "assistant", "content": null, "tool_calls": [call]});
+    let result = json!({"role": "tool", "tool_call_id": "call_1", "content": "42"});
+    let echoed = json!({"role": "assistant", "content": "b", "refusal": null, "annotations": []});
+    let hi = said("user", "a");
+    let table = [
+        json!([hi, said("assistant", "b")]),
+        json!([hi, said("assistant", "b"), said("system", "s")]),
+        json!([hi, calling, result, said("developer", "s")]),
+        json!([hi, calling, said("assistant", "meanwhile"), result]),
+        json!([hi, calling, said("user", "b")]),
+        json!([hi, result, said("user", "b")]),
+        json!([hi, echoed, said("user", "b")]),
+    ];
+    for model in ["mistralai--mistral-medium-instruct", PERPLEXITY] {
+        for messages in &table {
+            let reply = proxy.chat(&json!({"model": model, "messages": messages}));
+            assert_eq!(reply.status, 200, "{model} {messages}: {}", reply.text());
+            if model == PERPLEXITY {
+                assert_eq!(reply.header("x-proxy-dropped"), "", "{messages}");
+            }
+        }
+        let idle = json!({"model": model, "messages": [hi], "tools": [], "tool_choice": "auto"});
+        assert_eq!(proxy.chat(&idle).status, 200, "{model}");
+    }
+    let format = json!({"type": "json_object"});
+    let body =
+        json!({"model": PERPLEXITY, "messages": [hi], "temperature": 2, "response_format": format});
+    let reply = proxy.chat(&body);
+    assert_eq!(reply.status, 200, "{}", reply.text());
+}
+
+#[test]
 fn a_stream_of_nova_is_read_however_it_is_written() {
     let proxy = Proxy::start();
     for form in ["json", "pyrepr", "noprefix", "single_newline"] {

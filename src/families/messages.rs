@@ -31,6 +31,13 @@ pub fn drop_fields(body: &mut Envelope, keys: &[&'static str], dropped: &mut Dro
     }
 }
 
+/// More effort than `high` has no word of its own here.
+pub fn settle_effort(body: &mut Envelope) {
+    if matches!(body.raw("reasoning_effort"), Some(br#""xhigh""# | br#""max""#)) {
+        body.set("reasoning_effort", r#""high""#);
+    }
+}
+
 /// A reply in another form than text cannot be left out in silence.
 pub fn refuse_speech(body: &Envelope) -> Result<(), Error> {
     let modalities = body.get::<Vec<String>>("modalities", "a list of strings")?;

@@ -3,12 +3,12 @@
 //! Left open by the dossier: whether they do so on AI Core; these are the rules of the vendor's own tokenizer, in which vLLM
 //! serves them.
 
-use super::messages::{join, message, result_as_text, role};
+use super::messages::{join, mention, message, result_as_text, role};
 use crate::envelope::{Envelope, quoted};
 
 /// Makes the messages ones that Mistral takes; those that are stay as they are, byte for byte.
 pub fn adapt(body: &mut Envelope) {
-    if super::messages::mention(body, br#""tool_call_id""#) {
+    if mention(body, br#""tool_call_id""#) || mention(body, br#""tool_calls""#) {
         body.edit_each("messages", |message| {
             set_nine(message, "tool_call_id");
             message.edit_each("tool_calls", |call| set_nine(call, "id"));

@@ -47,6 +47,7 @@ fn adapt(body: &mut Envelope, model: &str) -> Result<Dropped, Error> {
     if !reasons(model) {
         messages::drop_fields(body, &["reasoning_effort"], &mut dropped);
     }
+    messages::settle_effort(body);
     messages::drop_cache_control(body, &mut dropped);
     settle_tools(body);
     // Most chat templates know no developer.
@@ -154,8 +155,8 @@ mod tests {
             ),
             (
                 "qwen3-max",
-                r#"{"model":"qwen3-max","tool_choice":"none"}"#,
-                r#"{"model":"qwen3-max"}"#,
+                r#"{"model":"qwen3-max","reasoning_effort":"max","tool_choice":"none"}"#,
+                r#"{"model":"qwen3-max","reasoning_effort":"high"}"#,
                 "",
             ),
             (

@@ -66,6 +66,7 @@ fn adapt(body: &mut Envelope, model: &str) -> Result<Dropped, Error> {
     if !reasons(model) {
         messages::drop_fields(body, &["reasoning_effort"], &mut dropped);
     }
+    messages::settle_effort(body);
     messages::drop_cache_control(body, &mut dropped);
     settle_values(body);
     body.edit_each("messages", |message| {
@@ -112,7 +113,7 @@ fn settle_message(message: &mut Envelope, dropped: &mut Dropped) {
     for key in keys {
         let says = !matches!(message.raw(&key), Some(b"null" | b"[]" | b"{}" | b"\"\""));
         message.remove(&key);
-        let name = Cow::Owned(format!("messages.{key}"));
+        let name = Cow::Owned(format!("messages[].{key}"));
         if says && !dropped.contains(&name) {
             dropped.push(name);
         }
@@ -288,7 +289,7 @@ mod tests {
                     r#"{"model":"sonar","messages":[{"role":"user","content":"a"},"#,
                     r#"{"role":"assistant","content":"No."},{"role":"user","content" : "b"}]}"#
                 ),
-                "messages.name",
+                "messages[].name",
             ),
             (
                 concat!(

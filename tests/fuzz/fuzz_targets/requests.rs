@@ -34,7 +34,7 @@ fuzz_target!(|data: &[u8]| {
         let Grammar::Other { dialect, adapt } = service.grammar else { continue };
         let mut request = asked.request.clone();
         dialect.fit().apply(&mut request);
-        service.cache_points.iter().for_each(|add| add(&mut request));
+        service.cache_points.iter().for_each(|add| add(&mut request, model));
         let target = Target { model, is_stream: asked.is_stream };
         match adapt(&mut request, model).and_then(|()| dialect.encode(&request, &target)) {
             Ok(body) => drop(serde_json::from_slice::<Map<String, Value>>(&body).unwrap()),
