@@ -1,9 +1,10 @@
 //! One synchronous binary that gives any OpenAI client the models a company has deployed on SAP AI Core.
 //!
 //! ```text
-//! client bytes ─ gate ─ server ─ relay ────────────────────────────────────────── upstream
-//!                TLS    tiny_http  route → auth → read → find the model → adapt → POST
-//!                limits pool       ◄ frames ◄ pass on (a tap reads usage) ◄ sse ◄ bytes ◄──┘
+//! client bytes ─ gate ─ server ─ relay ────────────────────────────────────────────────────────────── upstream
+//!                TLS    tiny_http  route → auth → read → find the model ┬ same grammar:  adapt ─────────→ POST
+//!                limits pool                                            └ another: decode → fit → adapt → encode
+//!                                  ◄ frames ◄ pass on (a tap reads usage), or encode ◄ undo ◄ decode ◄ sse ◄─┘
 //! ```
 //!
 //! Read [`relay`] next: it tells the way of a request from the first byte to the last.
@@ -78,6 +79,10 @@
 //! - Bodies are read by the relay after tiny_http has parsed the head, not before: so authentication comes first, and the
 //!   whole story is in one file.
 //! - `upstream_error` is a file of its own: reading ten shapes of error belongs to no dialect.
+//! - What is the same repair for every vendor (roles, pairs of calls and results, names, answers in JSON) stands in
+//!   [`chat::fit`], not in each dialect; its `Undo` puts back in the reply what the client must not see changed.
+//! - A conversion between two grammars is a [`convert::Conversion`], so that the relay has one story for both ways.
+//! - Families that speak OpenAI's grammar with quirks (vLLM, Perplexity) pass too; `mend` changes what SDKs stumble over.
 //! - The demo parses requests itself: it has to cut connections mid-frame and answer before a body is read.
 
 #![forbid(unsafe_code)]
