@@ -3,7 +3,7 @@
 //! Agents send new fields, flags and tool types with every release; vendors behind AI Core refuse what they do not know with
 //! a 400 that names it. The client could do nothing about it. So what is named is taken out and the request is repeated.
 //! Where that helped, and the refusal was of the field and not of its value, the deployment's requests go without it at
-//! once for an hour. A key that carries the meaning of a request, one of [`KEPT`], is never taken out, wherever it is.
+//! once for an hour. A key that carries the meaning of a request, one of `KEPT`, is never taken out, wherever it is.
 //!
 //! Refusals quote what was sent. So each is read from its beginning, in the very form in which its vendor writes it, and
 //! names nothing but names.
