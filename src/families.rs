@@ -86,7 +86,8 @@ pub enum Grammar {
 
 #[rustfmt::skip]
 pub const TABLE: &[Family] = &[
-    Family { name: "openai",        owner: "openai",        prefixes: &["gpt-", "chatgpt-", "o1", "o3", "o4", "text-embedding-"], service: Some(AZURE) },
+    Family { name: "openai",        owner: "openai",        prefixes: &["gpt-", "chatgpt-", "o1", "o3", "o4"],                      service: Some(AZURE) },
+    Family { name: "openai-embedding", owner: "openai",     prefixes: &["text-embedding-"],                                       service: Some(chatless::OPENAI_EMBEDDING) },
     Family { name: "claude",        owner: "anthropic",     prefixes: &["anthropic--", "claude-"],                                service: Some(CLAUDE) },
     Family { name: "gemini-embedding", owner: "google",     prefixes: &["gemini-embedding"],                                      service: Some(chatless::GEMINI_EMBEDDING) },
     Family { name: "gemini",        owner: "google",        prefixes: &["gemini-"],                                               service: Some(gemini::SERVICE) },
@@ -103,15 +104,15 @@ pub const TABLE: &[Family] = &[
 /// Says that a model of any vendor is reached by the one orchestration deployment.
 const ORCHESTRATION: &str = "orchestration/";
 
+/// A name of one's own may be of either kind.
+const AZURE_EMBEDDINGS: Embeddings =
+    Embeddings { path: "/embeddings?api-version={version}", other_path: None, shape: None };
+
 const AZURE: Service = Service {
     chat_path: "/chat/completions?api-version={version}",
     stream_path: "/chat/completions?api-version={version}",
     other_path: None,
-    embeddings: Some(Embeddings {
-        path: "/embeddings?api-version={version}",
-        other_path: None,
-        shape: None,
-    }),
+    embeddings: Some(AZURE_EMBEDDINGS),
     rerank_path: None,
     grammar: Grammar::OpenAi { adapt: adapt_azure_chat, quirks: Quirks::None },
     cache_points: None,
@@ -244,7 +245,7 @@ mod tests {
         let table = [
             ("gpt-4o", "openai"),
             ("o3-mini", "openai"),
-            ("text-embedding-3-small", "openai"),
+            ("text-embedding-3-small", "openai-embedding"),
             ("anthropic--claude-4.5-sonnet", "claude"),
             ("gemini-2.5-pro", "gemini"),
             ("gemini-embedding", "gemini-embedding"),

@@ -368,6 +368,7 @@ fn bodies_that_cannot_be_used_say_why() {
         ("{\"model\":\"gpt-4\"}", 404, "model", "`gpt-4`"),
         ("{\"model\":\"\"}", 404, "model", "There are: "),
         ("{\"model\":\"amazon--titan-embed-text\"}", 400, "model", "titan family"),
+        ("{\"model\":\"text-embedding-3-small\"}", 400, "model", "no chat requests"),
         ("{\"model\":\"our-own\"}", 400, "model", "no chat requests"),
     ];
     for (body, status, param, why) in table {

@@ -1,6 +1,6 @@
 //! Models that do not chat: they make embeddings, or rank documents (dossier 5b.9, 5c, 5d).
 
-use super::{Embeddings, Grammar, Service};
+use super::{AZURE_EMBEDDINGS, Embeddings, Grammar, Service};
 use crate::dialect::embeddings;
 
 /// Of models that do not chat.
@@ -13,6 +13,8 @@ const CHATLESS: Service = Service {
     grammar: Grammar::None,
     cache_points: None,
 };
+
+pub const OPENAI_EMBEDDING: Service = Service { embeddings: Some(AZURE_EMBEDDINGS), ..CHATLESS };
 
 pub const TITAN: Service = Service {
     embeddings: Some(Embeddings {
