@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use crate::chat::fit::Undo;
 use crate::chat::{Brackets, Event, Request, Usage, fold};
-use crate::dialect::openai_chat::{self, ReplyStream};
 use crate::dialect::{
-    Passed, Passing, ReplyHead, StreamDecoder, StreamEncoder, Target, UpstreamDialect,
+    ClientDialect, Passed, Passing, ReplyHead, StreamDecoder, StreamEncoder, Target,
+    UpstreamDialect,
 };
 use crate::error::Error;
 use crate::sse::Frame;
@@ -19,9 +19,16 @@ use crate::vault::{Recorder, Vault};
 pub struct Conversion {
     dialect: &'static dyn UpstreamDialect,
     undo: Undo,
-    head: ReplyHead,
-    wants_usage: bool,
+    client: ForClient,
     vault: Arc<Vault>,
+}
+
+/// How the client wants its reply.
+#[derive(Debug)]
+pub struct ForClient {
+    pub dialect: &'static dyn ClientDialect,
+    pub head: ReplyHead,
+    pub wants_usage: bool,
 }
 
 impl Conversion {
@@ -31,14 +38,13 @@ impl Conversion {
         request: &mut Request,
         target: &Target<'_>,
         adapt: impl FnOnce(&mut Request) -> Result<(), Error>,
-        reply: (ReplyHead, bool),
+        client: ForClient,
         vault: Arc<Vault>,
     ) -> Result<(Vec<u8>, Conversion), Error> {
         let undo = dialect.fit().apply(request);
         adapt(request)?;
         let body = dialect.encode(request, target)?;
-        let (head, wants_usage) = reply;
-        Ok((body, Conversion { dialect, undo, head, wants_usage, vault }))
+        Ok((body, Conversion { dialect, undo, client, vault }))
     }
 
     /// A whole reply for the client.
@@ -52,16 +58,17 @@ impl Conversion {
         let mut recorder = Recorder::default();
         told.iter().for_each(|event| recorder.event(event, &self.vault));
         let reply = fold(told)?;
-        Ok((openai_chat::encode_reply(&reply, &self.head), reply.usage))
+        Ok((self.client.dialect.encode(&reply, &self.client.head), reply.usage))
     }
 
     /// A stream for the client.
     pub fn stream(&self) -> ConvertedStream<'_> {
+        let client = &self.client;
         ConvertedStream {
             decoder: self.dialect.stream_decoder(),
             brackets: Brackets::new(&self.seed()),
             undo: self.undo.clone(),
-            encoder: ReplyStream::new(&self.head, self.wants_usage),
+            encoder: client.dialect.stream_encoder(&client.head, client.wants_usage),
             recorder: Recorder::default(),
             vault: &self.vault,
             told: vec![],
@@ -88,7 +95,7 @@ impl Conversion {
 
     /// For ids of calls: letters and digits of the reply's id.
     fn seed(&self) -> String {
-        self.head.id.chars().filter(char::is_ascii_alphanumeric).take(32).collect()
+        self.client.head.id.chars().filter(char::is_ascii_alphanumeric).take(32).collect()
     }
 }
 
@@ -97,7 +104,7 @@ pub struct ConvertedStream<'a> {
     decoder: Box<dyn StreamDecoder>,
     brackets: Brackets,
     undo: Undo,
-    encoder: ReplyStream,
+    encoder: Box<dyn StreamEncoder>,
     recorder: Recorder,
     vault: &'a Vault,
     told: Vec<Event>,

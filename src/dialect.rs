@@ -16,7 +16,8 @@ use std::fmt::Debug;
 use serde::Serialize;
 
 use crate::chat::fit::Fit;
-use crate::chat::{Brackets, Event, Request, Usage};
+use crate::chat::{Brackets, Event, Reply, Request, Usage};
+use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::sse::Frame;
 
@@ -37,6 +38,25 @@ impl Dialect {
             Dialect::Anthropic => anthropic::error_body(error, request_id),
         }
     }
+}
+
+/// The half of a grammar that clients speak.
+pub trait ClientDialect: Debug + Sync {
+    /// Reads a request; 400 with the JSON path of what cannot be read or carried.
+    fn decode(&self, body: &Envelope) -> Result<Asked, Error>;
+    /// The body of a whole reply.
+    fn encode(&self, reply: &Reply, head: &ReplyHead) -> Vec<u8>;
+    /// Writes a stream.
+    fn stream_encoder(&self, head: &ReplyHead, wants_usage: bool) -> Box<dyn StreamEncoder>;
+}
+
+/// A client's request, understood.
+#[derive(Debug)]
+pub struct Asked {
+    pub request: Request,
+    pub is_stream: bool,
+    /// Whether a stream is to tell its usage, where that is to be asked for.
+    pub wants_usage: bool,
 }
 
 /// The half of a grammar that AI Core is spoken to in.
@@ -90,6 +110,7 @@ pub trait StreamEncoder {
 /// What a reply says of itself, the same in all its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplyHead {
+    /// Letters and digits; each grammar has a word of its own to put before it.
     pub id: String,
     /// Seconds since 1970.
     pub created: u64,

@@ -61,7 +61,7 @@ pub fn model(models: &Models, name: &str, dialect: Dialect) -> Result<String, Er
 /// What a reply says of itself: a new id, now, and the name the client used.
 pub fn reply_head(model: &str) -> ReplyHead {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let id = request_id(None).replace("req_", "chatcmpl-");
+    let id = request_id(None).replace("req_", "");
     ReplyHead { id, created: now.as_secs(), model: model.to_owned() }
 }
 

@@ -24,11 +24,11 @@ use crate::aicore::{
 use crate::auth::Auth;
 use crate::chat::{self, Source};
 use crate::config::{Config, Limits};
-use crate::convert::Conversion;
+use crate::convert::{Conversion, ForClient};
 use crate::credentials::Credentials;
 use crate::deployed::{self, Deployed};
-use crate::dialect::openai_chat::{self, PassStream, Quirks};
-use crate::dialect::{Target, UpstreamDialect, embeddings, rerank};
+use crate::dialect::openai_chat::{self, ChatCompletions, PassStream, Quirks};
+use crate::dialect::{ClientDialect, Target, UpstreamDialect, embeddings, rerank};
 use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::families::{Grammar, Service};
@@ -248,7 +248,7 @@ impl Relay {
         body: &Envelope,
         name: &str,
     ) -> Result<(Vec<u8>, Conversion), Error> {
-        let asked = openai_chat::decode(body)?;
+        let asked = ChatCompletions.decode(body)?;
         let (mut request, is_stream) = (asked.request, asked.is_stream);
         if !dialect.takes_urls() {
             self.fetch_media(exchange, &mut request, body.to_bytes().len())?;
@@ -267,7 +267,7 @@ impl Relay {
                 }
                 adapt(request, target.model)
             },
-            (head, asked.wants_usage),
+            ForClient { dialect: &ChatCompletions, head, wants_usage: asked.wants_usage },
             self.vault.clone(),
         );
         exchange.line.borrow_mut().dropped = std::mem::take(&mut request.dropped);

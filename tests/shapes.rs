@@ -1,7 +1,8 @@
 //! The shapes in which clients write a chat completions request: what is read of each.
 
 use sap_ai_core_llm_proxy::chat::{Block, MediaKind, Request, Source, ToolChoice};
-use sap_ai_core_llm_proxy::dialect::openai_chat;
+use sap_ai_core_llm_proxy::dialect::ClientDialect;
+use sap_ai_core_llm_proxy::dialect::openai_chat::ChatCompletions;
 use sap_ai_core_llm_proxy::envelope::Envelope;
 use sap_ai_core_llm_proxy::error::Error;
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ const PIXEL: &str =
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAASUVORK5CYII=";
 
 fn read(body: &str) -> Result<Request, Error> {
-    Ok(openai_chat::decode(&Envelope::parse(body.into())?)?.request)
+    Ok(ChatCompletions.decode(&Envelope::parse(body.into())?)?.request)
 }
 
 /// A request with these keys beside its messages.

@@ -12,7 +12,8 @@ use proptest::sample::{Index, select};
 use sap_ai_core_llm_proxy::chat::fit::Undo;
 use sap_ai_core_llm_proxy::chat::{Brackets, Event, Request};
 use sap_ai_core_llm_proxy::demo::Demo;
-use sap_ai_core_llm_proxy::dialect::{Target, UpstreamDialect, openai_chat};
+use sap_ai_core_llm_proxy::dialect::openai_chat::ChatCompletions;
+use sap_ai_core_llm_proxy::dialect::{ClientDialect, Target, UpstreamDialect};
 use sap_ai_core_llm_proxy::envelope::Envelope;
 use sap_ai_core_llm_proxy::error::Error;
 use sap_ai_core_llm_proxy::families::{self, Grammar};
@@ -219,7 +220,7 @@ fn question(model: &str, body: &Value, is_stream: bool) -> Option<(String, Vec<u
     }
     let Grammar::Other { dialect, adapt } = service.grammar else { return None };
     let envelope = Envelope::parse(body.to_string().into_bytes()).unwrap();
-    let mut request = openai_chat::decode(&envelope).unwrap().request;
+    let mut request = ChatCompletions.decode(&envelope).unwrap().request;
     dialect.fit().apply(&mut request);
     adapt(&mut request, name).ok()?;
     Some((suffix, dialect.encode(&request, &Target { model: name, is_stream }).ok()?))

@@ -12,9 +12,9 @@ use sap_ai_core_llm_proxy::chat::fit::Undo;
 use sap_ai_core_llm_proxy::chat::{
     Block, Brackets, Event, Format, Open, Request, Role, Seal, Stop, ToolChoice, Turn, Usage, fold,
 };
-use sap_ai_core_llm_proxy::convert::Conversion;
-use sap_ai_core_llm_proxy::dialect::openai_chat::{ReplyStream, encode_reply};
-use sap_ai_core_llm_proxy::dialect::{ReplyHead, StreamEncoder, Target};
+use sap_ai_core_llm_proxy::convert::{Conversion, ForClient};
+use sap_ai_core_llm_proxy::dialect::openai_chat::ChatCompletions;
+use sap_ai_core_llm_proxy::dialect::{ClientDialect, ReplyHead, Target};
 use sap_ai_core_llm_proxy::error::Error;
 use sap_ai_core_llm_proxy::vault::{Bounds, Vault};
 use serde_json::{Map, Value, json};
@@ -305,12 +305,12 @@ fn a_stream_put_together_is_the_whole_reply() {
 }
 
 fn head() -> ReplyHead {
-    ReplyHead { id: "chatcmpl-1".into(), created: 7, model: "the \"name\"".into() }
+    ReplyHead { id: "1".into(), created: 7, model: "the \"name\"".into() }
 }
 
 fn parity(told: &[Event]) -> Result<(), TestCaseError> {
     for wants_usage in [true, false] {
-        let mut stream = ReplyStream::new(&head(), wants_usage);
+        let mut stream = ChatCompletions.stream_encoder(&head(), wants_usage);
         let mut out = vec![];
         told.iter().for_each(|event| stream.event(event, &mut out));
         let out = String::from_utf8(out).unwrap();
@@ -326,7 +326,8 @@ fn parity(told: &[Event]) -> Result<(), TestCaseError> {
                 continue;
             }
         };
-        let whole: Value = serde_json::from_slice(&encode_reply(&reply, &head())).unwrap();
+        let whole: Value =
+            serde_json::from_slice(&ChatCompletions.encode(&reply, &head())).unwrap();
         let mut put = put_together(&frames[..frames.len() - 1])?;
         if wants_usage {
             let usage = put.as_object_mut().unwrap().remove("usage").unwrap();
@@ -410,13 +411,13 @@ fn a_converted_reply_is_complete_or_an_error() {
             let mut request =
                 Request { format: format.clone(), tool_choice: tool_choice.clone(), ..hi() };
             let target = Target { model: &upstream.models[0], is_stream: true };
-            let reply = (head(), wants_usage);
+            let client = ForClient { dialect: &ChatCompletions, head: head(), wants_usage };
             let (_, conversion) = Conversion::prepare(
                 upstream.dialect,
                 &mut request,
                 &target,
                 |_| Ok(()),
-                reply,
+                client,
                 vault.clone(),
             )
             .unwrap();

@@ -11,9 +11,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use sap_ai_core_llm_proxy::chat::{Block, Event, Open, Request, Seal, Source};
-use sap_ai_core_llm_proxy::dialect::UpstreamDialect;
 use sap_ai_core_llm_proxy::dialect::openai_chat::upstream::encode::{self, Extras};
-use sap_ai_core_llm_proxy::dialect::openai_chat::{self, Asked};
+use sap_ai_core_llm_proxy::dialect::openai_chat::{ChatCompletions, Orchestration};
+use sap_ai_core_llm_proxy::dialect::{Asked, ClientDialect, UpstreamDialect};
 use sap_ai_core_llm_proxy::envelope::Envelope;
 use sap_ai_core_llm_proxy::error::Error;
 use sap_ai_core_llm_proxy::vault::{Bounds, Recorder, Vault};
@@ -25,7 +25,7 @@ use crate::support::Proxy;
 use crate::{check, wild_bytes};
 
 fn decode(body: &Value) -> Result<Asked, Error> {
-    openai_chat::decode(&Envelope::parse(body.to_string().into_bytes())?)
+    ChatCompletions.decode(&Envelope::parse(body.to_string().into_bytes())?)
 }
 
 // ── requests ─────────────────────────────────────────────────────────────────────────────────────
@@ -437,7 +437,7 @@ fn tame(value: &mut Value) {
 /// OpenAI's grammar has both halves here: what is written is what was read.
 #[test]
 fn what_is_written_for_openai_is_read_as_it_was() {
-    let fit = openai_chat::Orchestration.fit();
+    let fit = Orchestration.fit();
     check(800, &request(), |body| {
         let mut read = decode(&body).unwrap().request;
         fit.apply(&mut read);
@@ -590,7 +590,7 @@ fn no_request_is_an_error_of_ours() {
     check(2000, &wild_bytes(), |bytes| {
         for text in [bytes.clone(), [b"{\"messages\":", &*bytes, b"}"].concat()] {
             if let Ok(envelope) = Envelope::parse(text) {
-                let _ = openai_chat::decode(&envelope);
+                let _ = ChatCompletions.decode(&envelope);
             }
         }
         Ok(())

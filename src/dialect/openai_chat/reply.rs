@@ -12,7 +12,7 @@ use crate::envelope::quoted;
 use crate::sse;
 
 /// The body of a whole reply.
-pub fn encode_reply(reply: &Reply, head: &ReplyHead) -> Vec<u8> {
+pub fn encode(reply: &Reply, head: &ReplyHead) -> Vec<u8> {
     let mut text: Option<String> = None;
     let mut reasoning = String::new();
     let mut calls = vec![];
@@ -28,8 +28,9 @@ pub fn encode_reply(reply: &Reply, head: &ReplyHead) -> Vec<u8> {
     }
     // Null beside calls only: many clients concatenate it.
     let content = text.filter(|t| !t.is_empty()).or(calls.is_empty().then(String::new));
+    let id = id(head);
     let body = Whole {
-        id: &head.id,
+        id: &id,
         object: "chat.completion",
         created: head.created,
         model: &head.model,
@@ -52,7 +53,7 @@ pub fn encode_reply(reply: &Reply, head: &ReplyHead) -> Vec<u8> {
 
 /// Writes chunks, each in one frame.
 #[derive(Debug)]
-pub struct ReplyStream {
+pub struct Stream {
     /// Of every chunk, up to its choices.
     start: String,
     wants_usage: bool,
@@ -70,16 +71,16 @@ enum Opened {
     ToolCall,
 }
 
-impl ReplyStream {
-    pub fn new(head: &ReplyHead, wants_usage: bool) -> ReplyStream {
+impl Stream {
+    pub fn new(head: &ReplyHead, wants_usage: bool) -> Stream {
         let start = format!(
             r#"{{"id":{},"object":"chat.completion.chunk","created":{},"model":{},"choices":["#,
-            quoted(&head.id),
+            quoted(&id(head)),
             head.created,
             quoted(&head.model),
         );
         let (usage, open, has_role, has_text) = (None, None, false, false);
-        ReplyStream { start, wants_usage, usage, has_role, has_text, open, calls: 0 }
+        Stream { start, wants_usage, usage, has_role, has_text, open, calls: 0 }
     }
 
     /// A chunk with what `delta` writes between the braces of its delta.
@@ -195,7 +196,7 @@ impl ReplyStream {
     }
 }
 
-impl StreamEncoder for ReplyStream {
+impl StreamEncoder for Stream {
     fn event(&mut self, event: &Event, out: &mut Vec<u8>) {
         match event {
             // What begins a reply is not said before there is something of it: the status may still be an error's.
@@ -207,6 +208,10 @@ impl StreamEncoder for ReplyStream {
             Event::Stop(stop) => self.stop(*stop, out),
         }
     }
+}
+
+fn id(head: &ReplyHead) -> String {
+    format!("chatcmpl-{}", head.id)
 }
 
 fn write_string(out: &mut Vec<u8>, text: &str) {

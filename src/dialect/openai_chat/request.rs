@@ -15,17 +15,10 @@ use crate::chat::{
     Block, CachePoint, Effort, Format, MediaKind, Request, Role, Seal, Source, Thinking, Tool,
     ToolChoice, Turn,
 };
+use crate::dialect::Asked;
 use crate::envelope::{Envelope, header_safe};
 use crate::error::Error;
 use crate::media;
-
-/// What is read of a request beside its conversation.
-#[derive(Debug)]
-pub struct Asked {
-    pub request: Request,
-    pub is_stream: bool,
-    pub wants_usage: bool,
-}
 
 /// Keys that are read, or mean nothing to a reply.
 #[rustfmt::skip]

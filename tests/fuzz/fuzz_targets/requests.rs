@@ -3,7 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sap_ai_core_llm_proxy::dialect::{Target, openai_chat};
+use sap_ai_core_llm_proxy::dialect::openai_chat::ChatCompletions;
+use sap_ai_core_llm_proxy::dialect::{ClientDialect, Target};
 use sap_ai_core_llm_proxy::envelope::Envelope;
 use sap_ai_core_llm_proxy::families::{Grammar, TABLE};
 use serde_json::{Map, Value};
@@ -26,7 +27,7 @@ fuzz_target!(|data: &[u8]| {
     let Some((which, bytes)) = data.split_first() else { return };
     let model = MODELS[usize::from(*which) % MODELS.len()];
     let Ok(envelope) = Envelope::parse(bytes.to_vec()) else { return };
-    let asked = match openai_chat::decode(&envelope) {
+    let asked = match ChatCompletions.decode(&envelope) {
         Ok(asked) => asked,
         Err(error) => return assert_eq!(error.status(), 400, "{error}"),
     };
