@@ -236,11 +236,12 @@ pub struct Reply {
     pub stop: Stop,
 }
 
-/// Token counts of one request. `input` includes `cached`, `output` includes `reasoning`.
+/// Token counts of one request. `input` includes `cached` and `cache_written`, `output` includes `reasoning`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     pub input: u64,
     pub cached: u64,
+    pub cache_written: u64,
     pub output: u64,
     pub reasoning: u64,
 }

@@ -28,10 +28,10 @@ use crate::convert::{Conversion, ForClient};
 use crate::credentials::Credentials;
 use crate::deployed::{self, Deployed};
 use crate::dialect::openai_chat::{self, ChatCompletions, PassStream, Quirks};
-use crate::dialect::{ClientDialect, Target, UpstreamDialect, embeddings, rerank};
+use crate::dialect::{ClientDialect, Target, embeddings, rerank};
 use crate::envelope::Envelope;
 use crate::error::Error;
-use crate::families::{Grammar, Service};
+use crate::families::{Grammar, Passes, Service};
 use crate::healing::{CURES_MAX, Cure};
 use crate::models::{Deployment, Model, Models};
 use crate::routes::{Action, Route, route};
@@ -208,31 +208,35 @@ impl Relay {
             exchange.line.borrow_mut().is_stream = true;
             exchange.keep_alive.set(Some(Duration::from_millis(self.limits.keep_alive_ms)));
         }
-        let call = match (route.action, service.grammar) {
-            (Action::Embeddings, _) => {
+        let call = match route.action {
+            Action::Embeddings => {
                 let (bytes, way) = embeddings_way(exchange, service, &body)?;
                 Call { action: route.action, is_stream: false, bytes, way, model: name }
             }
-            (Action::Rerank, _) => {
+            Action::Rerank => {
                 let asked = rerank::Asked::decode(&body)?;
                 exchange.line.borrow_mut().dropped.clone_from(&asked.dropped);
                 let bytes = asked.encode(model.deployed_name()).into();
                 let way = Way::Ranks(asked.into());
                 Call { action: route.action, is_stream: false, bytes, way, model: name }
             }
-            (_, Grammar::None) => return Err(Error::Internal),
-            (_, Grammar::OpenAi { adapt, quirks }) => {
-                let dropped = adapt(&mut body, model.deployed_name())?;
-                exchange.line.borrow_mut().dropped = dropped;
-                let wants_usage = is_stream && ask_for_usage(&mut body, quirks)?;
-                let way = Way::Passes { wants_usage, quirks };
-                Call { action: route.action, is_stream, bytes: body.to_bytes(), way, model: name }
-            }
-            (_, Grammar::Other { dialect, adapt }) => {
-                let (bytes, conversion) =
-                    self.convert(exchange, model, dialect, adapt, &body, &name)?;
-                let way = Way::Converted(conversion.into());
-                Call { action: route.action, is_stream, bytes: bytes.into(), way, model: name }
+            _ => {
+                let grammar = service.grammar.as_ref().ok_or(Error::Internal)?;
+                let (bytes, way) = match grammar.passes {
+                    Passes::OpenAi { edit, quirks } => {
+                        let dropped = edit(&mut body, model.deployed_name())?;
+                        exchange.line.borrow_mut().dropped = dropped;
+                        let wants_usage = is_stream && ask_for_usage(&mut body, quirks)?;
+                        (body.to_bytes(), Way::Passes { wants_usage, quirks })
+                    }
+                    _ => {
+                        let client = &ChatCompletions;
+                        let (bytes, conversion) =
+                            self.convert(exchange, model, client, grammar, &body, &name)?;
+                        (bytes.into(), Way::Converted(conversion.into()))
+                    }
+                };
+                Call { action: route.action, is_stream, bytes, way, model: name }
             }
         };
         self.try_deployments(exchange, model, &call)
@@ -243,36 +247,29 @@ impl Relay {
         &self,
         exchange: &Rc<Exchange>,
         model: &Model,
-        dialect: &'static dyn UpstreamDialect,
-        adapt: fn(&mut chat::Request, &str) -> Result<(), Error>,
+        client: &'static dyn ClientDialect,
+        grammar: &Grammar,
         body: &Envelope,
         name: &str,
     ) -> Result<(Vec<u8>, Conversion), Error> {
-        let asked = ChatCompletions.decode(body)?;
+        let asked = client.decode(body)?;
         let (mut request, is_stream) = (asked.request, asked.is_stream);
-        if !dialect.takes_urls() {
+        if !grammar.dialect.takes_urls() {
             self.fetch_media(exchange, &mut request, body.to_bytes().len())?;
         }
         self.vault.restore(&mut request, Instant::now());
         let head = local::reply_head(name);
         let target = Target { model: model.deployed_name(), is_stream };
-        let cache_points = model.family.service.as_ref().and_then(|s| s.cache_points);
         let converted = Conversion::prepare(
-            dialect,
+            grammar,
             &mut request,
             &target,
-            |request| {
-                if let Some(add) = cache_points.filter(|_| self.adds_cache_points) {
-                    add(request, target.model);
-                }
-                adapt(request, target.model)
-            },
-            ForClient { dialect: &ChatCompletions, head, wants_usage: asked.wants_usage },
+            self.adds_cache_points,
+            ForClient { dialect: client, head, wants_usage: asked.wants_usage },
             self.vault.clone(),
         );
         exchange.line.borrow_mut().dropped = std::mem::take(&mut request.dropped);
-        let (bytes, conversion) = converted?;
-        Ok((bytes, conversion))
+        converted
     }
 
     /// Asks the AI API what a deployment of the model serves. Where it does not say, the model is what its name was taken
@@ -640,7 +637,7 @@ fn served(model: &Model, action: Action) -> Result<&'static Service, Error> {
     let can = |service: &&Service| match action {
         Action::Embeddings => service.embeddings.is_some(),
         Action::Rerank => service.rerank_path.is_some(),
-        _ => !matches!(service.grammar, Grammar::None),
+        _ => service.grammar.is_some(),
     };
     let (name, family) = (&model.name, model.family.name);
     let cannot = match action {
