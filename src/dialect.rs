@@ -9,6 +9,7 @@ pub mod converse;
 pub mod embeddings;
 pub mod gemini;
 pub mod openai_chat;
+pub(crate) mod reading;
 pub mod rerank;
 
 use std::fmt::Debug;
