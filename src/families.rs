@@ -4,7 +4,7 @@
 //! in the configuration. Rules go by family and version, so that next month's model works without a release.
 
 mod chatless;
-mod claude;
+pub mod claude;
 mod cohere;
 mod gemini;
 mod messages;
@@ -89,6 +89,8 @@ pub enum Passes {
         /// What is put right in their replies.
         quirks: Quirks,
     },
+    /// Those that speak Anthropic's Messages.
+    Anthropic { edit: fn(&mut Envelope, &claude::Asked<'_>) -> Result<Dropped, Error> },
 }
 
 impl Grammar {
@@ -148,7 +150,7 @@ const CLAUDE: Service = Service {
         dialect: &anthropic::Invoke,
         adapt: claude::adapt,
         cache_points: Some(claude::add_cache_points),
-        passes: Passes::Nothing,
+        passes: Passes::Anthropic { edit: claude::pass },
     }),
 };
 

@@ -149,9 +149,6 @@ pub fn write_event(out: &mut Vec<u8>, name: &str, write: impl FnOnce(&mut Vec<u8
     out.extend_from_slice(b"\n\n");
 }
 
-/// A comment: keeps a connection alive and means nothing.
-pub const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
-
 fn frame(raw: &[u8]) -> Frame<'_> {
     let mut event = None;
     let mut data: Option<Cow<'_, [u8]>> = None;

@@ -310,7 +310,7 @@ fn what_was_said_arrives_or_is_named() {
                 Ok(Source::Base64 { media_type: "image/png".into(), data })
             };
             if !upstream.dialect.takes_urls() {
-                request.each_url(named).unwrap();
+                request.each_url(&mut { named }).unwrap();
             }
             let mut reached = reached.borrow_mut();
             let counts = reached.entry(upstream.family).or_default();
