@@ -4,7 +4,7 @@
 //! in the configuration. Rules go by family and version, so that next month's model works without a release.
 
 mod chatless;
-mod claude;
+pub mod claude;
 mod cohere;
 mod gemini;
 mod messages;

@@ -8,6 +8,9 @@ pub use upstream::Invoke;
 
 use crate::error::{Error, Kind};
 
+/// Stands in the signature of thoughts that no Claude signed: clients give them back, and a Claude would refuse them.
+pub const UNSIGNED: &str = "c2FwLWFpLWNvcmUtbGxtLXByb3h5";
+
 /// `{"type":"error","error":{"type","message"},"request_id"}`.
 pub fn error_body(error: &Error, request_id: &str) -> String {
     let kind = match error.kind() {

@@ -1,5 +1,6 @@
 //! What each version of Claude takes (dossier 5b.6, 5b.7, 8).
 
+pub mod pass;
 mod schema;
 
 use crate::chat::fit::{ANSWER_TOOL, ends_with_assistant, merged};
