@@ -1,12 +1,18 @@
 //! Anthropic's API: its errors, its list of models, and Claude's half of the grammar.
 
+mod request;
 mod upstream;
 
 use serde_json::json;
 
+pub use request::decode;
 pub use upstream::Invoke;
 
 use crate::error::{Error, Kind};
+
+/// The signature that is given to clients with thinking that no Claude signed, since they expect one; what comes back with
+/// it was never signed. Base64 of `sap-ai-core-llm-proxy`.
+pub const UNSIGNED: &str = "c2FwLWFpLWNvcmUtbGxtLXByb3h5";
 
 /// `{"type":"error","error":{"type","message"},"request_id"}`.
 pub fn error_body(error: &Error, request_id: &str) -> String {
