@@ -210,3 +210,6 @@ fn settle_stop(body: &mut Envelope, lost: &mut Lost) {
     let sequences = listed(&sequences);
     body.set_raw(KEY, sequences);
 }
+
+#[cfg(test)]
+mod tests;
