@@ -4,8 +4,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use sap_ai_core_llm_proxy::dialect::openai_chat::ChatCompletions;
-use sap_ai_core_llm_proxy::dialect::{ClientDialect, Target};
+use sap_ai_core_llm_proxy::dialect::{Asked, ClientDialect, Target, anthropic};
 use sap_ai_core_llm_proxy::envelope::Envelope;
+use sap_ai_core_llm_proxy::error::Error;
 use sap_ai_core_llm_proxy::families::{Grammar, TABLE};
 use serde_json::{Map, Value};
 
@@ -27,7 +28,13 @@ fuzz_target!(|data: &[u8]| {
     let Some((which, bytes)) = data.split_first() else { return };
     let model = MODELS[usize::from(*which) % MODELS.len()];
     let Ok(envelope) = Envelope::parse(bytes.to_vec()) else { return };
-    let asked = match ChatCompletions.decode(&envelope) {
+    for asked in [ChatCompletions.decode(&envelope), anthropic::decode(&envelope)] {
+        written(asked, model);
+    }
+});
+
+fn written(asked: Result<Asked, Error>, model: &str) {
+    let asked = match asked {
         Ok(asked) => asked,
         Err(error) => return assert_eq!(error.status(), 400, "{error}"),
     };
@@ -42,4 +49,4 @@ fuzz_target!(|data: &[u8]| {
             Err(error) => assert_eq!(error.status(), 400, "{error}"),
         }
     }
-});
+}
