@@ -107,6 +107,9 @@ fn fields_are_those_that_bedrock_takes() {
     assert_eq!(found, format!(r#"{{"anthropic_version":"bedrock-2023-05-31",{HI}}}"#));
 }
 
+/// The model, the header, whether the long context is wanted, fields before and after, what is named.
+type Flags<'a> = (&'a str, Option<&'a str>, bool, &'a str, &'a str, &'static [&'static str]);
+
 #[test]
 fn beta_flags() {
     let claude_code = "claude-code-20250219, interleaved-thinking-2025-05-14,\
@@ -115,7 +118,7 @@ fn beta_flags() {
     const OF_BODY: &str = r#""betas":["a-2025-01-01","skills-2025-10-02"],"anthropic_beta":["b-2025-01-01","a-2025-01-01"]"#;
     const MEMORY: &str = r#""tools":[{"type":"memory_20250818","name":"memory"}]"#;
     #[rustfmt::skip]
-    let table: &[(&str, Option<&str>, bool, &str, &str, &[&str])] = &[
+    let table: &[Flags<'_>] = &[
         (FOUR_5, Some(claude_code), false, "", r#""anthropic_beta":["claude-code-20250219","interleaved-thinking-2025-05-14"]"#, &[]),
         (FOUR_6, Some(claude_code), false, "", r#""anthropic_beta":["claude-code-20250219","interleaved-thinking-2025-05-14","effort-2025-11-24"]"#, &[]),
         (FOUR_5, None, false, OF_BODY, r#""anthropic_beta":["b-2025-01-01","a-2025-01-01"]"#, &[]),
