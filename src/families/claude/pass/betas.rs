@@ -52,6 +52,8 @@ const TABLE: &[(&str, Fate)] = &[
 
 const LONG_CONTEXT: &str = "context-1m-2025-08-07";
 const KEY: &str = "anthropic_beta";
+/// The most flags of a request.
+const FLAGS_MAX: usize = 100;
 
 /// What the client asks for, in the header first.
 pub(super) fn wanted(body: &Envelope, asked: &Asked<'_>) -> Result<Vec<String>, Error> {
@@ -61,6 +63,9 @@ pub(super) fn wanted(body: &Envelope, asked: &Asked<'_>) -> Result<Vec<String>, 
             Ok(list) => list.map_or(vec![], |list| listed_in(&list)),
             Err(_) => body.get(key, "a list of strings")?.unwrap_or_default(),
         });
+    }
+    if flags.len() > FLAGS_MAX {
+        return Err(Error::bad_request(KEY, format!("more than {FLAGS_MAX} flags")));
     }
     Ok(flags)
 }

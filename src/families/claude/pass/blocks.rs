@@ -52,9 +52,17 @@ static SIGNS: LazyLock<[Finder<'static>; 8]> = LazyLock::new(|| {
 });
 static MARK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""cache_control""#));
 
-/// The content of a turn; where nothing of it is left, without any.
+/// What has blocks. Results hold no results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holder {
+    Turn,
+    Result,
+}
+
+/// The content of a turn or a result.
 pub(super) fn settle_content(
     turn: &mut Envelope,
+    holder: Holder,
     path: &str,
     version: Version,
     lost: &mut Lost,
@@ -63,7 +71,7 @@ pub(super) fn settle_content(
     if is_empty(content) {
         return Ok(Content::None);
     }
-    let settle = |raw, path: &str| settle_block(raw, path, version, lost);
+    let settle = |raw, path: &str| settle_block(raw, holder, path, version, lost);
     let Some(blocks) = each(content, &format!("{path}.content"), settle)? else {
         return Ok(Content::Some);
     };
@@ -88,6 +96,7 @@ fn is_empty(content: &[u8]) -> bool {
 
 fn settle_block<'a>(
     raw: &'a [u8],
+    holder: Holder,
     path: &str,
     version: Version,
     lost: &mut Lost,
@@ -103,7 +112,10 @@ fn settle_block<'a>(
         "thinking" if !version.thinks() || !is_signed(&block) => return Ok(None),
         "redacted_thinking" if !version.thinks() => return Ok(None),
         "tool_reference" => return Ok(Some(Cow::Owned(reference(&block)))),
-        "tool_result" => settle_result(&mut block, path, version, lost)?,
+        "tool_result" if holder == Holder::Turn => {
+            settle_result(&mut block, path, version, lost)?;
+        }
+        "tool_result" => {}
         kind @ ("server_tool_use" | "mcp_tool_use") => {
             lost.add(format!("messages[] blocks of type {kind}"));
             return Ok(None);
@@ -163,7 +175,7 @@ fn settle_result(
     version: Version,
     lost: &mut Lost,
 ) -> Result<(), Error> {
-    if settle_content(block, path, version, lost)? == Content::Some {
+    if settle_content(block, Holder::Result, path, version, lost)? == Content::Some {
         return Ok(());
     }
     if block.raw("is_error") == Some(b"true") {

@@ -20,6 +20,16 @@ fn row(model: &'static str, given: &str, expected: &str, lost: &'static [&'stati
     (model, given.to_owned(), expected.to_owned(), lost)
 }
 
+/// What belongs to one turn is put together once, however much it is.
+#[test]
+fn many_turns_of_the_systems() {
+    let pair = r#"{"role":"user","content":"a"},{"role":"system","content":"b"},"#;
+    let body = format!(r#"{{"messages":[{}{{"role":"user","content":"a"}}]}}"#, pair.repeat(9_999));
+    let (found, _) = passed(&asked(FOUR_5), &body).unwrap();
+    assert_eq!(found.matches(r#"{"type":"text","text":"a"}"#).count(), 10_000);
+    assert_eq!(found.matches(r#""role""#).count(), 1);
+}
+
 /// Fields in, fields out.
 fn check_fields(rows: &[Row]) {
     for (model, given, expected, lost) in rows {
@@ -152,6 +162,10 @@ fn beta_flags() {
     }
     let error = passed(&asked(FOUR_5), &format!(r#"{{{HI},"betas":[1]}}"#)).unwrap_err();
     assert_eq!((error.status(), error.param()), (400, Some("betas")));
+    let many = vec!["a"; 101].join(",");
+    let many = Asked { betas: Some(&many), ..asked(FOUR_5) };
+    let error = passed(&many, &format!("{{{HI}}}")).unwrap_err();
+    assert_eq!((error.status(), error.param()), (400, Some("anthropic_beta")));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use memchr::memmem::find;
 
-use super::blocks::{Kept, each};
+use super::blocks::{Holder, Kept, each};
 use crate::chat::Source;
 use crate::envelope::{Envelope, field, listed, quoted};
 use crate::error::Error;
@@ -16,7 +16,8 @@ pub fn each_url(
     mut named: impl FnMut(&str, &str) -> Result<Source, Error>,
 ) -> Result<(), Error> {
     let Some(messages) = body.raw("messages").filter(|raw| may_name(raw)) else { return Ok(()) };
-    let turns = each(messages, "messages", |turn, path| in_content(turn, path, &mut named))?;
+    let turns =
+        each(messages, "messages", |turn, path| in_content(turn, Holder::Turn, path, &mut named))?;
     if let Some(messages) = turns.map(|turns| listed(&turns)) {
         body.set_raw("messages", messages);
     }
@@ -30,6 +31,7 @@ fn may_name(json: &[u8]) -> bool {
 /// In a turn, or a result.
 fn in_content<'a>(
     raw: &'a [u8],
+    holder: Holder,
     path: &str,
     named: &mut dyn FnMut(&str, &str) -> Result<Source, Error>,
 ) -> Result<Kept<'a>, Error> {
@@ -38,7 +40,8 @@ fn in_content<'a>(
         return stays;
     };
     let path = format!("{path}.content");
-    let Some(blocks) = each(content, &path, |block, path| in_block(block, path, named))? else {
+    let Some(blocks) = each(content, &path, |block, path| in_block(block, holder, path, named))?
+    else {
         return stays;
     };
     let Ok(mut holder) = Envelope::parse(raw.to_vec()) else { return stays };
@@ -48,6 +51,7 @@ fn in_content<'a>(
 
 fn in_block<'a>(
     raw: &'a [u8],
+    holder: Holder,
     path: &str,
     named: &mut dyn FnMut(&str, &str) -> Result<Source, Error>,
 ) -> Result<Kept<'a>, Error> {
@@ -56,7 +60,9 @@ fn in_block<'a>(
         return stays;
     }
     match field(raw, "type") {
-        Some(br#""tool_result""#) => return in_content(raw, path, named),
+        Some(br#""tool_result""#) if holder == Holder::Turn => {
+            return in_content(raw, Holder::Result, path, named);
+        }
         Some(br#""image""# | br#""document""#) => {}
         _ => return stays,
     }
