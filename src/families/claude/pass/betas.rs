@@ -6,7 +6,8 @@ use crate::envelope::{Envelope, quoted};
 use crate::error::Error;
 use crate::families::claude::{Tier, Version};
 
-/// What becomes of a flag, told by its name without the date: a newer one of the same name is for the same thing.
+/// What becomes of a flag, told by its name without the date. Left open: a newer one of the same name, which is taken to be
+/// for the same thing.
 enum Fate {
     Dropped,
     Renamed(&'static str),

@@ -349,6 +349,12 @@ fn thinking() {
             r#""thinking":{"type":"adaptive"},"output_config":{"effort":"low"}"#,
             &["thinking"],
         ),
+        row(
+            "claude-sonnet-5-5",
+            r#""thinking":{"type":"disabled"},"output_config":{"effort":"max"}"#,
+            r#""thinking":{"type":"adaptive"},"output_config":{"effort":"low"}"#,
+            &["thinking"],
+        ),
         row(FOUR_5, r#""thinking":{"type":"new"}"#, r#""thinking":{"type":"new"}"#, &[]),
         row(FOUR_5, r#""thinking":7"#, r#""thinking":7"#, &[]),
         row(FOUR_8, &forced(&format!(",{ADAPTIVE}")), &forced(""), &["thinking"]),
@@ -722,6 +728,15 @@ fn thoughts_of_a_loop() {
         );
         check(&asked(model), &body, &expected, lost);
     }
+    // Turns of one speaker are one.
+    let split = r#"},{"type":"tool_use""#;
+    let messages = loop_of(&[thought])
+        .replace(split, r#"}]},{"role":"assistant","content":[{"type":"tool_use""#);
+    let body = format!(
+        r#"{{"anthropic_version":"bedrock-2023-05-31","messages":{messages},{}}}"#,
+        budget(2000)
+    );
+    check(&asked(FOUR_5), &body, &body, &[]);
     // What was said in between ends the loop.
     let done = r#",{"role":"assistant","content":"done"},{"role":"user","content":"and?"}]"#;
     let messages = loop_of(&[""]).strip_suffix(']').unwrap().to_owned() + done;
