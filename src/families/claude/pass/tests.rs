@@ -509,6 +509,12 @@ fn messages() {
             &format!("[{}]", user(&text("Begin."))),
             &[],
         ),
+        row(
+            FOUR_5,
+            &format!("[{USER},{SYSTEM},{REPLY},{USER},{USER}]"),
+            &format!("[{USER},{REPLY},{USER},{USER}],{BRIEF}"),
+            &[],
+        ),
         // Nothing said.
         row(
             FOUR_5,
