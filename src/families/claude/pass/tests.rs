@@ -596,7 +596,7 @@ fn messages() {
             ),
             &format!(
                 "[{}]",
-                user(&result(r#","content":[{"type":"text","text":"Tool found: g"}]"#))
+                user(&result(r#","content":[{"type":"text","text":"Found the tool `g`."}]"#))
             ),
             &[],
         ),
@@ -605,15 +605,15 @@ fn messages() {
             &asked(&reply(&format!("{search},{found},{cited}"))),
             &asked(&reply(&format!("{},{}", text(r"T\nhttps://x"), text("x")))),
             &[
-                "messages[] blocks of type server_tool_use",
-                "messages[] blocks of type web_search_tool_result",
+                "messages[].content[] of type server_tool_use",
+                "messages[].content[] of type web_search_tool_result",
             ],
         ),
         row(
             FOUR_5,
             &format!("[{USER},{},{USER}]", reply(search)),
             &format!("[{}]", user(&format!("{},{}", text("hi"), text("hi")))),
-            &["messages[] blocks of type server_tool_use"],
+            &["messages[].content[] of type server_tool_use"],
         ),
         row(
             FOUR_5,
@@ -621,7 +621,32 @@ fn messages() {
                 r#"{"type":"code_execution_tool_result","tool_use_id":"s","content":{"type":"code_execution_result","stdout":"4\n","stderr":"","return_code":0}}"#,
             )),
             &asked(&reply(&text(r"4\n"))),
-            &["messages[] blocks of type code_execution_tool_result"],
+            &["messages[].content[] of type code_execution_tool_result"],
+        ),
+        row(
+            FOUR_5,
+            &format!(
+                "[{}]",
+                user(&format!(r#"{},{{"type":"container_upload","file_id":"f"}}"#, text("a")))
+            ),
+            &format!("[{}]", user(&text("a"))),
+            &["messages[].content[] of type container_upload"],
+        ),
+        row(
+            FOUR_5,
+            &format!(
+                "[{}]",
+                user(
+                    r#"{"type":"document","source":{"type":"content","content":[{"type":"text","text":"","x":1},{"type":"text","text":"b"}]}}"#
+                )
+            ),
+            &format!(
+                "[{}]",
+                user(
+                    r#"{"type":"document","source":{"type":"content","content":[{"type":"text","text":"b"}]}}"#
+                )
+            ),
+            &[],
         ),
         // Thoughts.
         row(
@@ -768,7 +793,10 @@ fn files_that_cannot_be_had() {
             ),
             "messages[1].content[0].content[1].source",
         ),
-        (r#"{"type":"container_upload","file_id":"f"}"#.to_owned(), "messages[1].content[0]"),
+        (
+            format!(r#"{{"type":"document","source":{{"type":"content","content":[{inner}]}}}}"#),
+            "messages[1].content[0].source.content[0].source",
+        ),
     ] {
         let body = format!(
             r#"{{"messages":[{{"role":"user","content":"a"}},{{"role":"user","content":[{block}]}}]}}"#
@@ -818,6 +846,18 @@ fn urls_are_replaced_by_what_they_name() {
     let mut envelope = Envelope::parse(given.into_bytes()).unwrap();
     let error = each_url(&mut envelope, |_, path| Err(Error::bad_request(path, "no")));
     assert_eq!(error.unwrap_err().param(), Some("messages[0].content[1].source"));
+    let inner = |source: &str| {
+        format!(r#"{{"type":"content","content":[{{"type":"image","source":{source}}}]}}"#)
+    };
+    let data = url("data:image/png;base64,YSxi");
+    let given = body(&data, &inner(&url("https://d")), &data);
+    let mut envelope = Envelope::parse(given.into_bytes()).unwrap();
+    each_url(&mut envelope, |url, path| {
+        assert_eq!((url, path), ("https://d", "messages[0].content[2].source.content[0].source"));
+        Ok(Source::Base64 { media_type: "image/png".into(), data: "YSxi".into() })
+    })
+    .unwrap();
+    assert_eq!(String::from_utf8_lossy(&envelope.to_bytes()), body(png, &inner(png), png));
     let mut envelope = Envelope::parse(body(r#"{"type":"url"}"#, "{}", "{}").into_bytes()).unwrap();
     let error = each_url(&mut envelope, |url, _| Ok(Source::Url(url.into())));
     assert_eq!(error.unwrap_err().param(), Some("messages[0].content[1].source.url"));

@@ -28,7 +28,7 @@ fn may_name(json: &[u8]) -> bool {
     find(json, br#""url""#).is_some()
 }
 
-/// In a turn, or a result.
+/// In a turn, a result, or a document.
 fn in_content<'a>(
     raw: &'a [u8],
     holder: Holder,
@@ -66,14 +66,34 @@ fn in_block<'a>(
         Some(br#""image""# | br#""document""#) => {}
         _ => return stays,
     }
-    let source = field(raw, "source").and_then(|raw| Envelope::parse(raw.to_vec()).ok());
-    let Some(source) = source.filter(|source| super::kind(source) == "url") else { return stays };
+    let Some(source) = field(raw, "source") else { return stays };
     let path = format!("{path}.source");
-    let url = source.get::<String>("url", "a string").ok().flatten();
-    let url = url.ok_or_else(|| Error::bad_request(format!("{path}.url"), "a URL is expected"))?;
+    let source = match field(source, "type") {
+        Some(br#""content""#) if holder != Holder::Document => {
+            in_content(source, Holder::Document, &path, named)?
+        }
+        Some(br#""url""#) => Some(Cow::Owned(found(source, &path, named)?.into_bytes())),
+        _ => None,
+    };
+    let Some(Cow::Owned(source)) = source else { return stays };
     let Ok(mut block) = Envelope::parse(raw.to_vec()) else { return stays };
-    block.set("source", source_json(&named(&url, &path)?));
+    block.set_raw("source", source);
     Ok(Some(Cow::Owned(block.into_bytes())))
+}
+
+/// What stands in place of a URL; a `data:` URL holds it itself.
+fn found(
+    source: &[u8],
+    path: &str,
+    named: &mut dyn FnMut(&str, &str) -> Result<Source, Error>,
+) -> Result<String, Error> {
+    let url = field(source, "url").and_then(|url| serde_json::from_slice::<String>(url).ok());
+    let url = url.ok_or_else(|| Error::bad_request(format!("{path}.url"), "a URL is expected"))?;
+    let source = match media::data_url(&url) {
+        Some((media_type, data)) => Source::Base64 { media_type, data: data.to_owned() },
+        None => named(&url, path)?,
+    };
+    Ok(source_json(&source))
 }
 
 fn source_json(source: &Source) -> String {
