@@ -56,8 +56,9 @@ pub(super) struct Story {
     pub end: End,
 }
 
-#[derive(Clone)]
-pub(super) struct ToolCall {
+/// A tool's name and its arguments, word for word.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolCall {
     pub name: String,
     /// A JSON object.
     pub arguments: String,
@@ -136,11 +137,28 @@ impl Prompt {
 
     /// The calls that the marker, the tool choice or the user's words ask for.
     fn calls(&self, fault: &Fault) -> Vec<ToolCall> {
-        let mut wanted = self.wanted_tools(fault);
-        if !self.parallel {
-            wanted.truncate(1);
+        let mut calls = self.scripted_calls(fault);
+        if calls.is_empty() {
+            calls = self.other_calls(fault);
         }
-        let made = wanted.iter().map(|tool| {
+        if !self.parallel {
+            calls.truncate(1);
+        }
+        calls
+    }
+
+    fn scripted_calls(&self, fault: &Fault) -> Vec<ToolCall> {
+        let scripted = match &self.choice {
+            Choice::Auto | Choice::Any => fault.turns.first().into_iter().flatten(),
+            Choice::Never | Choice::Named(_) => return Vec::new(),
+        };
+        let is_offered = |call: &&ToolCall| self.tools.iter().any(|tool| tool.name == call.name);
+        scripted.filter(is_offered).cloned().collect()
+    }
+
+    fn other_calls(&self, fault: &Fault) -> Vec<ToolCall> {
+        let wanted = self.wanted_tools(fault).into_iter();
+        let made = wanted.map(|tool| {
             let arguments = match &tool.parameters {
                 Value::Null => json!({}),
                 parameters => schema::instance(parameters),
