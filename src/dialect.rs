@@ -9,6 +9,7 @@ pub mod converse;
 pub mod embeddings;
 pub mod gemini;
 pub mod openai_chat;
+pub(crate) mod reading;
 pub mod rerank;
 
 use std::fmt::Debug;
@@ -19,7 +20,7 @@ use crate::chat::fit::Fit;
 use crate::chat::{Brackets, Event, Reply, Request, Usage};
 use crate::envelope::Envelope;
 use crate::error::Error;
-use crate::sse::Frame;
+use crate::sse::{self, Frame};
 
 /// The grammar a client speaks, told by its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,26 @@ impl Dialect {
         match self {
             Dialect::OpenAi => openai_chat::error_body(error),
             Dialect::Anthropic => anthropic::error_body(error, request_id),
+        }
+    }
+
+    /// An error within a stream; `body` is its [`error_body`](Dialect::error_body).
+    pub fn error_frame(self, body: &str) -> Vec<u8> {
+        let mut frame = vec![];
+        match self {
+            Dialect::OpenAi => sse::write_data(&mut frame, body.as_bytes()),
+            Dialect::Anthropic => {
+                sse::write_event(&mut frame, "error", |out| out.extend_from_slice(body.as_bytes()));
+            }
+        }
+        frame
+    }
+
+    /// What keeps a stream alive and means nothing.
+    pub fn keep_alive(self) -> &'static [u8] {
+        match self {
+            Dialect::OpenAi => b": keep-alive\n\n",
+            Dialect::Anthropic => b"event: ping\ndata: {\"type\": \"ping\"}\n\n",
         }
     }
 }

@@ -1,12 +1,40 @@
 //! Anthropic's API: its errors, its list of models, and Claude's half of the grammar.
 
+mod pass;
+mod reply;
+mod request;
 mod upstream;
 
 use serde_json::json;
 
+pub use pass::{PassStream, pass_reply};
 pub use upstream::Invoke;
 
+use crate::chat::Reply;
+use crate::dialect::{Asked, ClientDialect, ReplyHead, StreamEncoder};
+use crate::envelope::Envelope;
 use crate::error::{Error, Kind};
+
+/// Stands where the signature of a thought has to be that no Claude has signed, another family's.
+pub const UNSIGNED: &str = "c2FwLWFpLWNvcmUtbGxtLXByb3h5";
+
+/// The Messages API, as clients speak it.
+#[derive(Debug)]
+pub struct Messages;
+
+impl ClientDialect for Messages {
+    fn decode(&self, body: &Envelope) -> Result<Asked, Error> {
+        request::decode(body)
+    }
+
+    fn encode(&self, reply: &Reply, head: &ReplyHead) -> Vec<u8> {
+        reply::encode(reply, head)
+    }
+
+    fn stream_encoder(&self, head: &ReplyHead, _wants_usage: bool) -> Box<dyn StreamEncoder> {
+        Box::new(reply::Stream::new(head))
+    }
+}
 
 /// `{"type":"error","error":{"type","message"},"request_id"}`.
 pub fn error_body(error: &Error, request_id: &str) -> String {

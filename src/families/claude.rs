@@ -4,6 +4,7 @@ mod schema;
 
 use crate::chat::fit::{ANSWER_TOOL, ends_with_assistant, merged};
 use crate::chat::{Block, CachePoint, Effort, Request, Role, Source, Thinking, ToolChoice, Turn};
+use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::media;
 
@@ -15,6 +16,36 @@ const BUDGET_MIN: u64 = 1_024;
 const ANSWER_MIN: u64 = 4_096;
 /// The most cache points of a request.
 const CACHE_POINTS_MAX: usize = 4;
+
+/// What is told of a request besides its body.
+pub struct Asked<'a> {
+    pub model: &'a str,
+    pub betas: Option<&'a str>,
+    pub is_long_context: bool,
+}
+
+pub fn pass(body: &mut Envelope, _asked: &Asked<'_>) -> Result<super::Dropped, Error> {
+    ["model", "stream", "metadata", "context_management"].iter().for_each(|key| {
+        body.remove(key);
+    });
+    body.set("anthropic_version", "\"bedrock-2023-05-31\"");
+    Ok(vec![])
+}
+
+pub fn each_url(
+    _body: &mut Envelope,
+    _named: &mut dyn FnMut(&str, &str) -> Result<Source, Error>,
+) -> Result<(), Error> {
+    Ok(())
+}
+
+/// Whether a client's bytes can pass. What is to be JSON does not: Claude's deployments are not known to give it by
+/// themselves, so the answer is had by a tool, which takes a conversion.
+pub fn passes(body: &Envelope) -> bool {
+    let is_given = |body: &Envelope, key| body.raw(key).is_some_and(|value| value != b"null");
+    let config = body.raw("output_config").and_then(|raw| Envelope::parse(raw.to_vec()).ok());
+    !is_given(body, "output_format") && !config.is_some_and(|config| is_given(&config, "format"))
+}
 
 /// Makes a request one that this model takes.
 pub fn adapt(request: &mut Request, model: &str) -> Result<(), Error> {

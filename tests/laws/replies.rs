@@ -212,7 +212,9 @@ fn said(all: &[Say]) -> Vec<Event> {
             Say::SealCall(key) => out.seal_call(*key, Seal::Gemini("g".into())),
             Say::CloseCall(key) => out.close_call(*key),
             Say::Close => out.close(),
-            Say::Usage => out.usage(Usage { input: 2, cached: 1, output: 3, reasoning: 1 }),
+            Say::Usage => {
+                out.usage(Usage { input: 2, cached: 1, cache_written: 0, output: 3, reasoning: 1 })
+            }
             Say::Stop(stop) => out.stop(*stop),
             Say::Fail => out.fail(Error::Internal),
             Say::End => out.end(),
@@ -413,10 +415,10 @@ fn a_converted_reply_is_complete_or_an_error() {
             let target = Target { model: &upstream.models[0], is_stream: true };
             let client = ForClient { dialect: &ChatCompletions, head: head(), wants_usage };
             let (_, conversion) = Conversion::prepare(
-                upstream.dialect,
+                upstream.grammar,
                 &mut request,
                 &target,
-                |_| Ok(()),
+                false,
                 client,
                 vault.clone(),
             )

@@ -16,6 +16,7 @@ use sap_ai_core_llm_proxy::dialect::openai_chat::{ChatCompletions, Orchestration
 use sap_ai_core_llm_proxy::dialect::{Asked, ClientDialect, UpstreamDialect};
 use sap_ai_core_llm_proxy::envelope::Envelope;
 use sap_ai_core_llm_proxy::error::Error;
+use sap_ai_core_llm_proxy::families::Passes;
 use sap_ai_core_llm_proxy::vault::{Bounds, Recorder, Vault};
 use sap_ai_core_llm_proxy::{healing, media};
 use serde_json::{Value, json};
@@ -309,7 +310,7 @@ fn what_was_said_arrives_or_is_named() {
                 Ok(Source::Base64 { media_type: "image/png".into(), data })
             };
             if !upstream.dialect.takes_urls() {
-                request.each_url(named).unwrap();
+                request.each_url(&mut { named }).unwrap();
             }
             let mut reached = reached.borrow_mut();
             let counts = reached.entry(upstream.family).or_default();
@@ -347,7 +348,9 @@ fn what_was_said_arrives_or_is_named() {
         Ok(())
     });
     for (family, counts) in reached.into_inner() {
-        assert!(counts[0] > 150 && counts[2] > 1000, "{family}: too little of it {counts:?}");
+        // It takes no tools.
+        let most = if family == "perplexity" { 500 } else { 1000 };
+        assert!(counts[0] > 150 && counts[2] > most, "{family}: too little of it {counts:?}");
     }
 }
 
@@ -390,7 +393,7 @@ fn what_is_written_is_taken() {
     check(250, &(request(), any::<Index>(), any::<bool>()), |(mut body, at, is_stream)| {
         tame(&mut body);
         body["stream"] = json!(is_stream);
-        for upstream in UPSTREAMS.iter() {
+        for upstream in UPSTREAMS.iter().filter(|u| matches!(u.grammar.passes, Passes::Nothing)) {
             let model = &upstream.models[at.index(upstream.models.len())];
             body["model"] = json!(model);
             let reply = proxy.chat(&body);

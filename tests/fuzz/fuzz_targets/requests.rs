@@ -32,13 +32,11 @@ fuzz_target!(|data: &[u8]| {
         Err(error) => return assert_eq!(error.status(), 400, "{error}"),
     };
     for service in TABLE.iter().filter_map(|family| family.service.as_ref()) {
-        let Grammar::Other { dialect, adapt } = service.grammar else { continue };
+        let Some(grammar) = &service.grammar else { continue };
         let mut request = asked.request.clone();
-        dialect.fit().apply(&mut request);
-        service.cache_points.iter().for_each(|add| add(&mut request, model));
         let target = Target { model, is_stream: asked.is_stream };
-        match adapt(&mut request, model).and_then(|()| dialect.encode(&request, &target)) {
-            Ok(body) => drop(serde_json::from_slice::<Map<String, Value>>(&body).unwrap()),
+        match grammar.body(&mut request, &target, true) {
+            Ok((body, _)) => drop(serde_json::from_slice::<Map<String, Value>>(&body).unwrap()),
             Err(error) => assert_eq!(error.status(), 400, "{error}"),
         }
     }
