@@ -132,7 +132,7 @@ impl Prompt {
         }
         let images = counted("I see", self.images, "image");
         let documents = counted("I read", self.documents, "document");
-        format!("You said: \"{}\".{images}{documents} {SIGNATURE}", without_markers(&self.user))
+        format!("You said: \"{}\".{images}{documents} {SIGNATURE}", said_by_person(&self.user))
     }
 
     /// The calls that the marker, the tool choice or the user's words ask for.
@@ -172,7 +172,7 @@ impl Prompt {
         let named = |names: &dyn Fn(&str) -> bool| {
             self.tools.iter().filter(|tool| names(&tool.name)).collect::<Vec<_>>()
         };
-        let words = without_markers(&self.user);
+        let words = said_by_person(&self.user);
         let mentioned = || named(&|name| self.asks && mentions(&words, name));
         match &self.choice {
             Choice::Never => Vec::new(),
@@ -208,6 +208,17 @@ impl Prompt {
         text.truncate(most);
         (text, End::Full)
     }
+}
+
+/// Without markers, and without what a coding agent puts before its user's words: that names tools,
+/// too.
+fn said_by_person(text: &str) -> String {
+    let mut kept = without_markers(text);
+    while let Some((before, rest)) = kept.split_once("<system-reminder>") {
+        let after = rest.split_once("</system-reminder>").map_or("", |(_, after)| after);
+        kept = format!("{}{}", before.trim_end(), after);
+    }
+    kept.trim().to_owned()
 }
 
 /// ` I see 2 images.`, or nothing.
@@ -276,3 +287,20 @@ const SIGNATURE: &str = "This is the demo of sap-ai-core-llm-proxy: a simulated 
                          answers, no model is involved — enjoy 👋";
 const BYTES_PER_TOKEN: usize = 4;
 const PIECES_MAX: usize = 80;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reminders_are_no_words_of_the_person() {
+        for (text, said) in [
+            ("<system-reminder>\nUse Bash.</system-reminder>\n Hello [[demo crlf]]", "Hello"),
+            ("One <system-reminder>a</system-reminder> two", "One two"),
+            ("One <system-reminder>never closed", "One"),
+            ("One < two", "One < two"),
+        ] {
+            assert_eq!(said_by_person(text), said);
+        }
+    }
+}

@@ -101,8 +101,9 @@ def test_chat(create, model):
 
 @feature("settings")
 def test_settings(create, model):
-    usual = {"temperature": 0.3, "top_k": 40, "metadata": {"user_id": '{"device_id":"x"}'}}
-    more = {"top_p": 0.9, "service_tier": "auto", "stop_sequences": [], "tools": []}
+    # The newest SDK names temperature, top_p and top_k no more.
+    usual = {"extra_body": {"temperature": 0.3, "top_k": 40}, "metadata": {"user_id": '{"device_id":"x"}'}}
+    more = {"extra_body": {"top_p": 0.9}, "service_tier": "auto", "stop_sequences": [], "tools": []}
     off = {"thinking": {"type": "disabled"}}
     unknown = {"extra_body": {"context_management": {"edits": []}, "no_such_field": 1}}
     for settings in [usual, more, off, unknown]:
@@ -497,7 +498,7 @@ def test_errors(create, model):
     ]
     for more in wrong:
         with pytest.raises(anthropic.BadRequestError) as caught:
-            create(**{**asks("Hello", model), **more})
+            create(**asks("Hello", model), extra_body=more)
         assert caught.value.type == "invalid_request_error", more
     for fault, kind, name in faults:
         for is_stream in [False, True]:
