@@ -90,7 +90,7 @@ pub enum Passes {
         quirks: Quirks,
     },
     /// Those that speak Anthropic's Messages.
-    Anthropic { edit: fn(&mut Envelope, &claude::Asked<'_>) -> Result<Dropped, Error> },
+    Anthropic { edit: fn(&mut Envelope, &claude::pass::Asked<'_>) -> Result<Dropped, Error> },
 }
 
 impl Grammar {
@@ -150,7 +150,7 @@ const CLAUDE: Service = Service {
         dialect: &anthropic::Invoke,
         adapt: claude::adapt,
         cache_points: Some(claude::add_cache_points),
-        passes: Passes::Anthropic { edit: claude::pass },
+        passes: Passes::Anthropic { edit: claude::pass::pass },
     }),
 };
 

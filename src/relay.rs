@@ -236,11 +236,11 @@ impl Relay {
                     (Action::Messages, Passes::Anthropic { edit }) if claude::passes(&body) => {
                         let bytes = body.to_bytes().len();
                         self.fetch_media(exchange, bytes, |named| {
-                            claude::each_url(&mut body, named)
+                            claude::pass::each_url(&mut body, named)
                         })?;
                         let betas = exchange.client.header("anthropic-beta");
                         let model = model.deployed_name();
-                        let asked = claude::Asked { model, betas, is_long_context };
+                        let asked = claude::pass::Asked { model, betas, is_long_context };
                         let dropped = edit(&mut body, &asked)?;
                         exchange.line.borrow_mut().dropped = dropped;
                         (body.to_bytes(), Way::PassesMessages)

@@ -111,6 +111,26 @@ pub fn text(json: &str, path: &str) -> Result<String, Error> {
     serde_json::from_str(json).map_err(|e| Error::bad_request(path, without_place(&e)))
 }
 
+/// A data URL, an http or https URL, or the bare base64 of a file.
+pub fn source(url: String, path: &str, what: &str) -> Result<Source, Error> {
+    let has_scheme = |scheme: &str| {
+        url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    };
+    if has_scheme("http://") || has_scheme("https://") {
+        return Ok(Source::Url(url));
+    }
+    let (media_type, data) = match media::data_url(&url) {
+        Some((media_type, data)) => (media_type, data),
+        None if what == "file" && !url.contains(':') => (String::new(), url.as_str()),
+        None => {
+            let why =
+                format!("a data: URL with base64, or an http(s) URL of the {what}, is expected");
+            return Err(Error::bad_request(path, why));
+        }
+    };
+    Ok(base64(media_type, data.to_owned()))
+}
+
 /// Models refuse an image whose type is not what was said; the bytes know better.
 pub fn base64(media_type: String, data: String) -> Source {
     let media_type = media::sniff_base64(&data).map_or(media_type, str::to_owned);

@@ -1,5 +1,6 @@
 //! What each version of Claude takes (dossier 5b.6, 5b.7, 8).
 
+pub mod pass;
 mod schema;
 
 use crate::chat::fit::{ANSWER_TOOL, ends_with_assistant, merged};
@@ -16,28 +17,6 @@ const BUDGET_MIN: u64 = 1_024;
 const ANSWER_MIN: u64 = 4_096;
 /// The most cache points of a request.
 const CACHE_POINTS_MAX: usize = 4;
-
-/// What is told of a request besides its body.
-pub struct Asked<'a> {
-    pub model: &'a str,
-    pub betas: Option<&'a str>,
-    pub is_long_context: bool,
-}
-
-pub fn pass(body: &mut Envelope, _asked: &Asked<'_>) -> Result<super::Dropped, Error> {
-    ["model", "stream", "metadata", "context_management"].iter().for_each(|key| {
-        body.remove(key);
-    });
-    body.set("anthropic_version", "\"bedrock-2023-05-31\"");
-    Ok(vec![])
-}
-
-pub fn each_url(
-    _body: &mut Envelope,
-    _named: &mut dyn FnMut(&str, &str) -> Result<Source, Error>,
-) -> Result<(), Error> {
-    Ok(())
-}
 
 /// Whether a client's bytes can pass. What is to be JSON does not: Claude's deployments are not known to give it by
 /// themselves, so the answer is had by a tool, which takes a conversion.

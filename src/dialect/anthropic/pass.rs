@@ -103,6 +103,13 @@ impl PassStream {
                 self.count(part.usage);
                 let reason = part.delta.map(|delta| delta.stop_reason.0);
                 self.has_stop_reason |= reason.is_some_and(|reason| !reason.is_empty());
+                if part.usage.is_none() {
+                    let output = self.counts.map_or(0, |counts| counts.usage().output);
+                    // SDKs read it unasked.
+                    return self.edited(data, "message_delta", out, |event, _| {
+                        event.set("usage", format!(r#"{{"output_tokens":{output}}}"#));
+                    });
+                }
             }
             "message_stop" => {
                 let counts = self.counts.unwrap_or_default();

@@ -25,7 +25,7 @@ fn content(block: &Block) -> Option<Content<'_>> {
     Some(match block {
         Block::Text { text, .. } if text.is_empty() => return None,
         Block::Text { text, .. } => Content::Text { text },
-        Block::Reasoning { seal: Some(Seal::ClaudeRedacted(data)), .. } => {
+        Block::Reasoning { text, seal: Some(Seal::ClaudeRedacted(data)) } if text.is_empty() => {
             Content::RedactedThinking { data }
         }
         Block::Reasoning { text, seal: Some(Seal::Claude(signature)) } => {
@@ -110,16 +110,14 @@ impl Stream {
     }
 
     fn seal(&mut self, seal: &Seal, out: &mut Vec<u8>) {
-        if !matches!(self.open, Some((Open::Reasoning, _))) {
-            return;
-        }
+        let Some((Open::Reasoning, has_begun)) = self.open else { return };
         match seal {
-            Seal::ClaudeRedacted(data) => {
+            Seal::ClaudeRedacted(data) if !has_begun => {
                 self.begin(out, Some(data));
                 self.is_signed = true;
             }
             Seal::Claude(signature) => self.sign(signature, out),
-            Seal::Gemini(_) => {}
+            Seal::ClaudeRedacted(_) | Seal::Gemini(_) => {}
         }
     }
 

@@ -15,12 +15,11 @@ use crate::chat::{
 };
 use crate::dialect::Asked;
 use crate::dialect::reading::{
-    CacheControl, Strings, base64, drop_tools_of, effort, list, mended, number, readable, text,
-    unambiguous, without_place,
+    CacheControl, Strings, base64, drop_tools_of, effort, list, mended, number, readable, source,
+    text, unambiguous, without_place,
 };
 use crate::envelope::Envelope;
 use crate::error::Error;
-use crate::media;
 
 /// Keys that are read, or mean nothing to a reply.
 #[rustfmt::skip]
@@ -591,26 +590,6 @@ fn block(part: Part, path: &str) -> Result<Block, Error> {
             Err(Error::bad_request(path, why))
         }
     }
-}
-
-/// A data URL, an http or https URL, or the bare base64 of a file.
-fn source(url: String, path: &str, what: &str) -> Result<Source, Error> {
-    let has_scheme = |scheme: &str| {
-        url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-    };
-    if has_scheme("http://") || has_scheme("https://") {
-        return Ok(Source::Url(url));
-    }
-    let (media_type, data) = match media::data_url(&url) {
-        Some((media_type, data)) => (media_type, data),
-        None if what == "file" && !url.contains(':') => (String::new(), url.as_str()),
-        None => {
-            let why =
-                format!("a data: URL with base64, or an http(s) URL of the {what}, is expected");
-            return Err(Error::bad_request(path, why));
-        }
-    };
-    Ok(base64(media_type, data.to_owned()))
 }
 
 impl<'de> Deserialize<'de> for Arguments {
