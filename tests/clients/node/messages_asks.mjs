@@ -2,9 +2,7 @@
 // Python.
 
 import assert from 'node:assert/strict';
-import { PIXEL, prompt } from './asks.mjs';
-
-const PDF = '%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n';
+import { PDF, PIXEL, prompt } from './asks.mjs';
 
 export const IMAGE = {
   type: 'image',
@@ -13,7 +11,7 @@ export const IMAGE = {
 export const DOCUMENT = {
   type: 'document',
   title: 'A paper',
-  source: { type: 'base64', media_type: 'application/pdf', data: Buffer.from(PDF).toString('base64') },
+  source: { type: 'base64', media_type: 'application/pdf', data: PDF.split(',')[1] },
 };
 export const NOTE = {
   type: 'document',

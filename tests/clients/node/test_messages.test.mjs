@@ -54,7 +54,7 @@ before(async () => {
 const create = (request) => client.messages.create(request);
 const eventsOf = async (request) => checked(await all(await create({ ...request, stream: true })));
 const finalOf = (request) => client.messages.stream(request).finalMessage();
-const isClaude = (model) => model.includes('anthropic--');
+const isClaude = (model) => model.startsWith('anthropic--');
 const lacks = (model, ability) => CHAT[model].lacks?.[ability];
 
 feature('chat', async (model) => {
@@ -142,7 +142,7 @@ feature('usage', async (model) => {
   assert.deepEqual(sums((await finalOf(asks('Count me', model))).usage), sums(usage));
 });
 
-// Every model takes the points; Claude says what was read.
+// Every model takes the points; Claude uses them.
 feature('prompt cache', async (model) => {
   const point = { cache_control: { type: 'ephemeral' } };
   const system = [{ type: 'text', text: `${randomUUID()} ${'Be kind. '.repeat(3000)}`, ...point }];
@@ -152,10 +152,11 @@ feature('prompt cache', async (model) => {
   const first = (await create(request)).usage;
   const later = [(await create(request)).usage, (await finalOf(request)).usage];
   for (const usage of later) assert.deepEqual(sums(usage), sums(first));
-  if (isClaude(model)) {
-    assert.ok(first.cache_creation_input_tokens > 5000 && !first.cache_read_input_tokens);
+  if (model.includes('anthropic--')) {
+    assert.ok(first.cache_creation_input_tokens > 3000 && !first.cache_read_input_tokens);
     for (const usage of later) {
-      assert.ok(usage.cache_read_input_tokens > 5000 && usage.input_tokens < 1000);
+      assert.ok(usage.cache_read_input_tokens > 3000);
+      assert.ok(!isClaude(model) || usage.input_tokens < 1000);
     }
   }
 });
@@ -459,7 +460,8 @@ feature('errors in streams', async (model) => {
     const { type, apiMessage } = await caught(Anthropic.APIError, async () => {
       for await (const event of await create({ ...request, stream: true })) seen.push(event);
     });
-    assert.ok(['api_error', 'overloaded_error', 'timeout_error'].includes(type) && apiMessage, fault);
+    const kinds = ['api_error', 'overloaded_error', 'rate_limit_error', 'timeout_error'];
+    assert.ok(kinds.includes(type) && apiMessage, `${fault}: ${type}`);
     assert.match(deltas(seen, 'text_delta', 'text'), /^word1 word2 /, fault);
     assert.ok(seen.every((e) => !['message_delta', 'message_stop'].includes(e.type)), fault);
     await caught(Anthropic.APIError, () => finalOf(request));

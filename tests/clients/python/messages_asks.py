@@ -4,9 +4,8 @@ Node."""
 import base64
 import json
 
-from asks import PIXEL, prompt
+from asks import PDF, PIXEL, prompt
 
-PDF = base64.b64encode(b"%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n").decode()
 IMAGE = {
     "type": "image",
     "source": {"type": "base64", "media_type": "image/png", "data": PIXEL.partition(",")[2]},
@@ -14,7 +13,7 @@ IMAGE = {
 DOCUMENT = {
     "type": "document",
     "title": "A paper",
-    "source": {"type": "base64", "media_type": "application/pdf", "data": PDF},
+    "source": {"type": "base64", "media_type": "application/pdf", "data": PDF.partition(",")[2]},
 }
 NOTE = {
     "type": "document",
