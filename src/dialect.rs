@@ -12,6 +12,7 @@ pub mod openai_chat;
 pub(crate) mod reading;
 pub mod rerank;
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 
 use serde::Serialize;
@@ -65,6 +66,14 @@ impl Dialect {
 pub trait ClientDialect: Debug + Sync {
     /// Reads a request; 400 with the JSON path of what cannot be read or carried.
     fn decode(&self, body: &Envelope) -> Result<Asked, Error>;
+    /// What is refused of requests that are not decoded, too.
+    fn check(&self, _body: &Envelope) -> Result<(), Error> {
+        Ok(())
+    }
+    /// The client's name of a field that families and upstreams know by OpenAI's.
+    fn field<'a>(&self, path: &'a str) -> Cow<'a, str> {
+        Cow::Borrowed(path)
+    }
     /// The body of a whole reply.
     fn encode(&self, reply: &Reply, head: &ReplyHead) -> Vec<u8>;
     /// Writes a stream.

@@ -64,6 +64,7 @@ pub fn count(mut body: Envelope) -> Result<String, Error> {
     if !body.has("max_tokens") {
         body.set("max_tokens", "1");
     }
+    anthropic::Messages.check(&body)?;
     let asked = anthropic::Messages.decode(&body)?;
     let count = asked.request.bytes() / 4;
     Ok(json!({"input_tokens": count}).to_string())

@@ -226,6 +226,8 @@ impl Relay {
             }
             _ => {
                 let grammar = service.grammar.as_ref().ok_or(Error::Internal)?;
+                let client = client_dialect(route.action);
+                client.check(&body)?;
                 let (bytes, way) = match (route.action, grammar.passes) {
                     (Action::ChatCompletions, Passes::OpenAi { edit, quirks }) => {
                         let dropped = edit(&mut body, model.deployed_name())?;
@@ -245,8 +247,7 @@ impl Relay {
                         exchange.line.borrow_mut().dropped = dropped;
                         (body.to_bytes(), Way::PassesMessages)
                     }
-                    (action, _) => {
-                        let client = client_dialect(action);
+                    _ => {
                         let (bytes, conversion) =
                             self.convert(exchange, model, client, grammar, &body, &name)?;
                         (bytes.into(), Way::Converted(conversion.into()))
@@ -285,8 +286,14 @@ impl Relay {
             ForClient { dialect: client, head, wants_usage: asked.wants_usage },
             self.vault.clone(),
         );
-        exchange.line.borrow_mut().dropped = std::mem::take(&mut request.dropped);
-        converted
+        let dropped = request.dropped.iter().map(|path| client.field(path).into_owned());
+        exchange.note_dropped(dropped.collect());
+        converted.map_err(|error| match error {
+            Error::Refused { path, what } => {
+                Error::Refused { path: client.field(&path).into_owned(), what }
+            }
+            error => error,
+        })
     }
 
     /// Asks the AI API what a deployment of the model serves. Where it does not say, the model is what its name was taken

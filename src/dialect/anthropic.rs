@@ -5,6 +5,8 @@ mod reply;
 mod request;
 mod upstream;
 
+use std::borrow::Cow;
+
 use serde_json::json;
 
 pub use pass::{PassStream, pass_reply};
@@ -27,6 +29,25 @@ impl ClientDialect for Messages {
         request::decode(body)
     }
 
+    /// Where conversations are kept, requests bring only what is new in them. The newest SDKs ask for that, and go without
+    /// it once they are told by this error's code.
+    fn check(&self, body: &Envelope) -> Result<(), Error> {
+        if body.raw(THREAD).is_none_or(|thread| thread == b"null") {
+            return Ok(());
+        }
+        let what = "conversations are not kept here; send the whole of it with each request.";
+        Err(Error::Refused { path: THREAD.into(), what: what.into() })
+    }
+
+    fn field<'a>(&self, path: &'a str) -> Cow<'a, str> {
+        let renamed = FIELDS.iter().find_map(|(name, own)| {
+            let rest = path.strip_prefix(name)?;
+            let is_whole = rest.is_empty() || rest.starts_with(['.', '[']);
+            is_whole.then(|| format!("{own}{rest}"))
+        });
+        renamed.map_or(Cow::Borrowed(path), Cow::Owned)
+    }
+
     fn encode(&self, reply: &Reply, head: &ReplyHead) -> Vec<u8> {
         reply::encode(reply, head)
     }
@@ -35,6 +56,17 @@ impl ClientDialect for Messages {
         Box::new(reply::Stream::new(head))
     }
 }
+
+const THREAD: &str = "thread";
+
+/// What OpenAI and Anthropic call otherwise.
+const FIELDS: &[(&str, &str)] = &[
+    ("reasoning_effort", "thinking"),
+    ("response_format", "output_config.format"),
+    ("stop", "stop_sequences"),
+    ("max_completion_tokens", "max_tokens"),
+    ("parallel_tool_calls", "tool_choice.disable_parallel_tool_use"),
+];
 
 /// `{"type":"error","error":{"type","message"},"request_id"}`.
 pub fn error_body(error: &Error, request_id: &str) -> String {
@@ -49,12 +81,11 @@ pub fn error_body(error: &Error, request_id: &str) -> String {
         Kind::Timeout => "timeout_error",
         Kind::Server => "api_error",
     };
-    json!({
-        "type": "error",
-        "error": {"type": kind, "message": error.to_string()},
-        "request_id": request_id,
-    })
-    .to_string()
+    let mut inner = json!({"type": kind, "message": error.to_string()});
+    if matches!(error, Error::Refused { path, .. } if path == THREAD) {
+        inner["details"] = json!({"error_code": "thread_unsupported_request", "unsupported": []});
+    }
+    json!({"type": "error", "error": inner, "request_id": request_id}).to_string()
 }
 
 /// `GET /v1/models` as Anthropic's SDKs read it.
