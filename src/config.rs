@@ -19,6 +19,7 @@ mod json;
 use crate::aicore::Allowed;
 use crate::auth::digest;
 pub use crate::log::Format as LogFormat;
+use crate::{families, models};
 use check::{Reader, entry, field};
 use json::Json;
 use log::LevelFilter;
@@ -398,16 +399,18 @@ fn deployment_urls(reader: &mut Reader, path: &str, json: &Json) -> Vec<String> 
     urls.collect()
 }
 
-/// An alias that leads nowhere answers 404 for ever. Names are found with and without `anthropic--`.
+/// An alias that leads nowhere answers 404 for ever. It may lead to another alias, or to any spelling of a name.
 fn warn_of_lost_aliases(
     reader: &mut Reader,
     aliases: &[(String, String)],
     models: &[(String, Vec<String>)],
 ) {
-    let bare = |name: &str| name.trim_start_matches("anthropic--").to_string();
     let names: Vec<&str> = models.iter().map(|(name, _)| name.as_str()).collect();
-    for (alias, model) in aliases {
-        if !names.iter().any(|name| bare(name) == bare(model)) {
+    for (alias, target) in aliases {
+        let model = models::long_context(target).0;
+        let is_alias =
+            aliases.iter().any(|(other, _)| other != alias && models::matches(other, model));
+        if !is_alias && !names.iter().any(|name| families::is_same(name, model)) {
             let near = check::did_you_mean(model, names.iter().copied());
             let why = format!("`{model}` is not among the deployment_models{near}");
             reader.warn(entry("aliases", alias), why);

@@ -168,6 +168,14 @@ pub fn of_model(name: &str) -> &'static Family {
     told(name).unwrap_or(&TABLE[0])
 }
 
+/// Whether both names mean the same model: with or without `anthropic--`, or one version of Claude in two of its spellings.
+pub fn is_same(a: &str, b: &str) -> bool {
+    const PREFIX: &str = "anthropic--";
+    let bare = |name: &str| name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
+    let version = claude::Version::named;
+    bare(a) == bare(b) || version(a).is_some_and(|a| version(b) == Some(a))
+}
+
 /// The name by which AI Core knows a model: without the prefix that only says that it is reached by orchestration.
 pub fn deployed_name(name: &str) -> &str {
     name.strip_prefix(ORCHESTRATION).unwrap_or(name)

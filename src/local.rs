@@ -7,10 +7,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
+use crate::dialect::anthropic::{Listed, Page};
 use crate::dialect::{ClientDialect, Dialect, ReplyHead, anthropic, openai_chat};
 use crate::envelope::Envelope;
 use crate::error::Error;
-use crate::models::Models;
+use crate::families::claude::Version;
+use crate::models::{Model, Models};
+use crate::routes;
 
 /// The longest request id of a client's own that is kept.
 const REQUEST_ID_CHARS_MAX: usize = 128;
@@ -36,26 +39,53 @@ pub fn ready(models: &Models, token: Result<(), Error>) -> (u16, String) {
 }
 
 /// `GET /v1/models`.
-pub fn models(models: &Models, dialect: Dialect) -> String {
+pub fn models(models: &Models, dialect: Dialect, target: &str) -> Result<String, Error> {
     let listed = models.listed();
     match dialect {
         Dialect::OpenAi => {
             let names: Vec<_> = listed.iter().map(|(n, m)| (*n, m.family.owner)).collect();
-            openai_chat::model_list(&names)
+            Ok(openai_chat::model_list(&names))
         }
         Dialect::Anthropic => {
-            let names: Vec<_> = listed.iter().map(|(n, _)| *n).collect();
-            anthropic::model_list(&names)
+            let page = Page::of(&routes::query(target))?;
+            anthropic::model_list(&for_anthropic(&listed), &page)
         }
     }
 }
 
+/// Models as clients of Anthropic's know them. Claude Code offers what begins with `claude` or `anthropic`, and knows by the
+/// vendor's names what a Claude can do; so other models are there under a name of that kind, too.
+fn for_anthropic(listed: &[(&str, &Model)]) -> Vec<Listed> {
+    let mut all: Vec<Listed> = vec![];
+    let mut add = |id: String, display_name: String| {
+        if all.iter().all(|known| known.id != id) {
+            all.push(Listed { id, display_name });
+        }
+    };
+    for (name, model) in listed {
+        let version = Version::named(name).filter(|_| model.family.name == "claude");
+        let chats = model.family.service.as_ref().is_some_and(|s| s.grammar.is_some());
+        let is_offered = ["claude", "anthropic"].iter().any(|start| name.starts_with(start));
+        add(version.map_or((*name).to_owned(), Version::vendors_name), display_name(name));
+        if chats && version.is_none() && !is_offered {
+            add(format!("anthropic--{name}"), format!("{name} (SAP AI Core)"));
+        }
+    }
+    all
+}
+
+fn display_name(name: &str) -> String {
+    Version::named(name).map_or(name.to_owned(), Version::display_name)
+}
+
 /// `GET /v1/models/{id}`; 404 where there is none of this name.
 pub fn model(models: &Models, name: &str, dialect: Dialect) -> Result<String, Error> {
-    let model = models.find(name)?;
+    let (model, _) = models.find(name)?;
     Ok(match dialect {
         Dialect::OpenAi => openai_chat::model(name, model.family.owner),
-        Dialect::Anthropic => anthropic::model(name),
+        Dialect::Anthropic => {
+            anthropic::model(&Listed { id: name.to_owned(), display_name: display_name(name) })
+        }
     })
 }
 

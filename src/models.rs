@@ -1,6 +1,8 @@
 //! A model's name → the deployments that serve it.
 //!
-//! Found in this order: the name as configured, an alias, the name with or without `anthropic--`. Never another model. Its
+//! Found in this order: the name as configured; an alias of just this name; the name with or without `anthropic--`, or the
+//! same Claude in another spelling; an alias that is a pattern; and for a Claude that is not deployed, an alias called as its
+//! role is, `opus`, `sonnet` or `haiku`. Never another model. A `[1m]` at a name's end is a wish and not a part of it. Its
 //! family is what `families` in the configuration says, else what its name tells, else what is deployed there.
 
 use std::sync::OnceLock;
@@ -15,7 +17,8 @@ use crate::healing::{Cure, Remembered};
 
 /// How many aliases may lead to one another.
 const ALIAS_DEPTH_MAX: usize = 8;
-const ANTHROPIC: &str = "anthropic--";
+/// What Claude Code puts behind a name to say that a context of a million is wished for.
+const LONG_CONTEXT: &str = "[1m]";
 
 /// The models there are.
 #[derive(Debug)]
@@ -110,21 +113,38 @@ impl Models {
         if faults.is_empty() { Ok(models) } else { Err(faults) }
     }
 
-    /// The model of this name. 404 with the names there are.
-    pub fn find(&self, name: &str) -> Result<&Model, Error> {
+    /// The model of this name, and whether its long context is wished for. 404 with the names there are.
+    pub fn find(&self, name: &str) -> Result<(&Model, bool), Error> {
         let unknown =
             || Error::UnknownModel { name: name.chars().take(200).collect(), known: self.names() };
-        let mut wanted = name;
+        let (mut wanted, mut is_long) = (name, false);
         for _ in 0..ALIAS_DEPTH_MAX {
-            if let Some(model) = self.named(wanted) {
-                return Ok(model);
+            let (bare, has_suffix) = long_context(wanted);
+            match self.step(wanted).or_else(|| self.step(bare)) {
+                Some(Step::Model(model)) => return Ok((model, is_long || has_suffix)),
+                Some(Step::Alias(target)) => wanted = target,
+                None => break,
             }
-            let Some((_, target)) = self.aliases.iter().find(|(p, _)| matches(p, wanted)) else {
-                break;
-            };
-            wanted = target;
+            is_long |= has_suffix;
         }
         Err(unknown())
+    }
+
+    /// Where a name leads.
+    fn step(&self, name: &str) -> Option<Step<'_>> {
+        let alias = |fits: &dyn Fn(&str) -> bool| {
+            let alias = self.aliases.iter().find(|(alias, target)| fits(alias) && target != name);
+            alias.map(|(_, target)| Step::Alias(target))
+        };
+        let model = |fits: &dyn Fn(&str) -> bool| {
+            self.models.iter().find(|m| fits(&m.name)).map(Step::Model)
+        };
+        let role = || families::claude::Version::named(name).map(|version| version.role());
+        model(&|known| known == name)
+            .or_else(|| alias(&|alias| alias == name))
+            .or_else(|| model(&|known| families::is_same(known, name)))
+            .or_else(|| alias(&|alias| matches(alias, name) || families::is_same(alias, name)))
+            .or_else(|| role().and_then(|role| alias(&|alias| alias == role)))
     }
 
     /// All models, in the order of the configuration.
@@ -136,20 +156,13 @@ impl Models {
     pub fn listed(&self) -> Vec<(&str, &Model)> {
         let models = self.models.iter().map(|m| (m.name.as_str(), m));
         let aliases = self.aliases.iter().filter(|(name, _)| !name.contains('*'));
-        let aliases = aliases.filter_map(|(name, _)| Some((name.as_str(), self.find(name).ok()?)));
+        let aliases =
+            aliases.filter_map(|(name, _)| Some((name.as_str(), self.find(name).ok()?.0)));
         models.chain(aliases).collect()
     }
 
     fn names(&self) -> Vec<String> {
         self.listed().into_iter().map(|(name, _)| name.to_owned()).collect()
-    }
-
-    fn named(&self, name: &str) -> Option<&Model> {
-        let exact = |name: &str| self.models.iter().find(|m| m.name == name);
-        exact(name).or_else(|| match name.strip_prefix(ANTHROPIC) {
-            Some(bare) => exact(bare),
-            None => exact(&format!("{ANTHROPIC}{name}")),
-        })
     }
 }
 
@@ -212,6 +225,21 @@ impl Deployment {
     pub fn remember(&self, cure: Cure) {
         log::warn!("deployment {}: requests go without `{cure}`, which it refuses", self.id);
         self.remembered.add(cure);
+    }
+}
+
+/// Where a name leads.
+enum Step<'a> {
+    Model(&'a Model),
+    Alias(&'a str),
+}
+
+/// A name without the `[1m]` at its end, and whether it was there.
+pub fn long_context(name: &str) -> (&str, bool) {
+    let at = name.len().saturating_sub(LONG_CONTEXT.len());
+    match name.split_at_checked(at) {
+        Some((bare, end)) if end.eq_ignore_ascii_case(LONG_CONTEXT) => (bare, true),
+        _ => (name, false),
     }
 }
 

@@ -165,7 +165,8 @@ impl Relay {
         self.authenticate(exchange)?;
         match route.action {
             Action::Models => {
-                exchange.answer_json(200, local::models(&self.models, exchange.dialect))
+                let target = exchange.client.target();
+                exchange.answer_json(200, local::models(&self.models, exchange.dialect, target)?)
             }
             Action::Model => {
                 let name = route.name.as_deref().unwrap_or("");
@@ -196,8 +197,7 @@ impl Relay {
             })?,
         };
         exchange.line.borrow_mut().model = name.chars().take(200).collect();
-        let is_long_context = name.ends_with("[1m]");
-        let model = self.models.find(&name)?;
+        let (model, is_long_context) = self.models.find(&name)?;
         let model = match model.known() {
             Some(known) => known,
             None => self.look_up(exchange, model)?,

@@ -100,6 +100,13 @@ pub fn dialect_of(target: &str, has_anthropic_version: bool) -> Dialect {
 /// In the paths of OpenAI's APIs only.
 const OPENAI: &[&str] = &["/chat/completions", "/embeddings", "/deployments/", "/responses"];
 
+/// What a target asks for behind its `?`.
+pub fn query(target: &str) -> Vec<(String, String)> {
+    let query = target.split_once('?').map_or("", |(_, query)| query);
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(key, value)| (percent_decoded(key), percent_decoded(value))).collect()
+}
+
 /// The target without query, fragment and trailing slash.
 fn path_of(target: &str) -> &str {
     let end = target.find(['?', '#']).unwrap_or(target.len());

@@ -3,12 +3,15 @@
 
 mod support;
 
+use std::path::Path;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sap_ai_core_llm_proxy::config::hash_key;
-use sap_ai_core_llm_proxy::demo::{Fault, Place};
+use sap_ai_core_llm_proxy::config::{self, hash_key};
+use sap_ai_core_llm_proxy::demo::{Demo, Fault, Place};
+use sap_ai_core_llm_proxy::models::Models;
 use serde_json::{Value, json};
-use support::{KEY, Proxy, Reply, hi, stream};
+use support::{KEY, Proxy, Reply, hi, quick, stream};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -160,21 +163,65 @@ fn models_are_listed_in_the_shape_that_is_asked_for() {
     assert_eq!(get("/v1/models/gpt-4o", ""), one);
     assert!(list["data"].as_array().unwrap().contains(&one));
     let version = "anthropic-version: 2023-06-01\r\n";
-    for list in [get("/v1/models", version), get("/anthropic/v1/models", "")] {
-        assert_eq!(ids(&list), names);
-        assert_eq!(list["has_more"], false);
-        assert_eq!((&list["first_id"], &list["last_id"]), (&json!(names[0]), &json!(names.last())));
-        assert_eq!(
-            (&list["data"][0]["type"], &list["data"][0]["display_name"]),
-            (&json!("model"), &json!(names[0]))
-        );
+    let all = get("/v1/models?limit=1000", version);
+    assert_eq!(all, get("/anthropic/v1/models?limit=1000", ""));
+    let ids = ids(&all);
+    for id in ["claude-sonnet-4-5", "gpt-5", "anthropic--gpt-5", "text-embedding-3-small", "fast"] {
+        assert_eq!(ids.iter().filter(|i| *i == id).count(), 1, "{id}: {ids:?}");
     }
+    assert!(!ids.contains(&"anthropic--text-embedding-3-small".to_owned()), "it does not chat");
+    for entry in all["data"].as_array().unwrap() {
+        assert_eq!(entry["type"], "model");
+        let one = get(&format!("/v1/models/{}", entry["id"].as_str().unwrap()), version);
+        assert_eq!(one["id"], entry["id"]);
+    }
+    let sonnet = get("/v1/models/claude-sonnet-4-5-20250929", version);
+    assert_eq!(sonnet["display_name"], "Claude Sonnet 4.5");
+    let page = get("/v1/models?limit=2&after_id=claude-sonnet-4-5", version);
+    assert_eq!(page["has_more"], true);
+    let bad = proxy.client().send("GET", "/v1/models?limit=x", &format!("{KEY}{version}"), b"");
+    assert_eq!((bad.status, &bad.json()["type"]), (400, &json!("error")));
     assert_eq!(get("/v1/models/fast", version)["type"], "model");
     let unknown = proxy.client().send("GET", "/v1/models/nope", KEY, b"");
     assert_eq!(
         (unknown.status, &unknown.json()["error"]["code"]),
         (404, &json!("model_not_found"))
     );
+}
+
+#[test]
+fn a_model_is_found_by_any_of_its_names() {
+    let mut json = Demo::start(quick()).unwrap().config_json();
+    json["aliases"] = json!({
+        "opus": "claude-opus-4-8", "haiku": "gpt-5-mini", "claude-sonnet-3*": "gpt-4o",
+        "mine": "claude-sonnet-4-5[1m]", "claude-haiku-4-5-20251001": "gpt-4o-mini",
+    });
+    let loaded = config::from_json(&json.to_string(), Path::new("")).unwrap();
+    assert!(!loaded.warnings.iter().any(|w| w.path.starts_with("aliases")));
+    let models = Models::new(&loaded.config).unwrap();
+    let table = [
+        ("claude-sonnet-4-5", "anthropic--claude-4.5-sonnet"),
+        ("claude-sonnet-4-5-20250929[1m]", "anthropic--claude-4.5-sonnet"),
+        ("4.5-sonnet[1M]", "anthropic--claude-4.5-sonnet"),
+        ("mine", "anthropic--claude-4.5-sonnet"),
+        ("opus", "anthropic--claude-4.8-opus"),
+        // Not deployed, but their role has an alias.
+        ("claude-opus-4-1-20250805", "anthropic--claude-4.8-opus"),
+        ("claude-haiku-3-5", "gpt-5-mini"),
+        // Deployed, but for this very name there is an alias.
+        ("claude-haiku-4-5-20251001", "gpt-4o-mini"),
+        ("claude-haiku-4-5", "anthropic--claude-4.5-haiku"),
+        ("claude-sonnet-3-7", "gpt-4o"),
+        ("anthropic--gpt-5[1m]", "gpt-5"),
+        ("claude-sonnet-4", ""),
+        ("claude-sonnet-4-5-turbo", ""),
+        ("sonnet", ""),
+        ("[1m]", ""),
+    ];
+    for (name, expected) in table {
+        let found = models.find(name).map_or("", |(model, _)| &model.name);
+        assert_eq!(found, expected, "{name}");
+    }
 }
 
 // ── keys ─────────────────────────────────────────────────────────────────────────────────────────

@@ -1,5 +1,6 @@
 //! Anthropic's API: its errors, its list of models, and Claude's half of the grammar.
 
+mod models;
 mod pass;
 mod reply;
 mod request;
@@ -9,6 +10,7 @@ use std::borrow::Cow;
 
 use serde_json::json;
 
+pub use models::{Listed, Page, model, model_list};
 pub use pass::{PassStream, pass_reply};
 pub use upstream::Invoke;
 
@@ -86,30 +88,4 @@ pub fn error_body(error: &Error, request_id: &str) -> String {
         inner["details"] = json!({"error_code": "thread_unsupported_request", "unsupported": []});
     }
     json!({"type": "error", "error": inner, "request_id": request_id}).to_string()
-}
-
-/// `GET /v1/models` as Anthropic's SDKs read it.
-pub fn model_list(names: &[&str]) -> String {
-    json!({
-        "data": names.iter().map(|n| model_json(n)).collect::<Vec<_>>(),
-        "has_more": false,
-        "first_id": names.first(),
-        "last_id": names.last(),
-    })
-    .to_string()
-}
-
-/// `GET /v1/models/{id}`.
-pub fn model(name: &str) -> String {
-    model_json(name).to_string()
-}
-
-/// AI Core does not say since when a model exists, so the date is the epoch.
-fn model_json(name: &str) -> serde_json::Value {
-    json!({
-        "type": "model",
-        "id": name,
-        "display_name": name,
-        "created_at": "1970-01-01T00:00:00Z",
-    })
 }

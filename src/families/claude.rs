@@ -2,6 +2,9 @@
 
 pub mod pass;
 mod schema;
+mod version;
+
+pub use version::{Tier, Version};
 
 use crate::chat::fit::{ANSWER_TOOL, ends_with_assistant, merged};
 use crate::chat::{Block, CachePoint, Effort, Request, Role, Source, Thinking, ToolChoice, Turn};
@@ -57,85 +60,6 @@ pub fn add_cache_points(request: &mut Request, model: &str) {
     mark(&mut request.system);
     let users = request.turns.iter_mut().rev().filter(|turn| turn.role == Role::User);
     users.take(2).for_each(|turn| mark(&mut turn.blocks));
-}
-
-/// A version as a model's name tells it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Version {
-    tier: Tier,
-    number: (u32, u32),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tier {
-    Opus,
-    Sonnet,
-    Haiku,
-    Other,
-}
-
-impl Version {
-    /// From `anthropic--claude-4.5-sonnet`, `claude-sonnet-4-5-20250929`, `claude-3-5-sonnet-latest`, `claude-opus-4-8[1m]`
-    /// and the like. Left open: a name without a number is taken for the newest.
-    fn of(model: &str) -> Version {
-        let model = model.to_ascii_lowercase();
-        let name = model.split('[').next().unwrap_or("");
-        let words: Vec<&str> = name.split(|c: char| !c.is_ascii_alphanumeric()).collect();
-        let tiers = [("opus", Tier::Opus), ("sonnet", Tier::Sonnet), ("haiku", Tier::Haiku)];
-        let tier = tiers.iter().find(|(word, _)| words.contains(word));
-        // A longer number is a date.
-        let number = |word: &&str| word.parse::<u32>().ok().filter(|_| word.len() <= 2);
-        let mut numbers = words.iter().skip_while(|w| number(w).is_none()).map_while(number);
-        let major = numbers.next().unwrap_or(u32::MAX);
-        Version {
-            tier: tier.map_or(Tier::Other, |(_, tier)| *tier),
-            number: (major, numbers.next().unwrap_or(0)),
-        }
-    }
-
-    fn is_from(self, major: u32, minor: u32) -> bool {
-        self.number >= (major, minor)
-    }
-
-    /// The most tokens of a reply.
-    fn output_max(self) -> u64 {
-        match self.tier {
-            _ if !self.is_from(3, 5) => 4_096,
-            _ if !self.is_from(3, 7) => 8_192,
-            _ if self.is_from(5, 0) => 128_000,
-            Tier::Opus if self.is_from(4, 6) => 128_000,
-            Tier::Opus if !self.is_from(4, 5) => 32_000,
-            _ => 64_000,
-        }
-    }
-
-    fn caches(self) -> bool {
-        self.is_from(3, 7)
-    }
-
-    fn thinks(self) -> bool {
-        self.is_from(3, 7)
-    }
-
-    /// Thinks as much as it sees fit.
-    fn adapts(self) -> bool {
-        self.is_from(4, 6)
-    }
-
-    /// Takes neither budgets nor sampling parameters.
-    fn only_adapts(self) -> bool {
-        self.is_from(4, 7)
-    }
-
-    /// Thinks unless it is told not to.
-    fn thinks_unasked(self) -> bool {
-        self.is_from(5, 0)
-    }
-
-    /// Left open: since 5.5 thinking cannot be switched off, nor can a tool be forced beside it.
-    fn always_thinks(self) -> bool {
-        self.is_from(5, 5)
-    }
 }
 
 fn settle_output_max(request: &mut Request, version: Version) {
@@ -388,36 +312,6 @@ pub(super) fn cache_points(request: &mut Request) -> Vec<&mut Option<CachePoint>
 mod tests {
     use super::*;
     use crate::chat::{MediaKind, Seal, Tool};
-
-    #[test]
-    fn versions_are_read_from_names() {
-        use Tier::*;
-        let table = [
-            ("anthropic--claude-4.8-opus", Opus, (4, 8), 128_000),
-            ("anthropic--claude-4.6-opus", Opus, (4, 6), 128_000),
-            ("anthropic--claude-4.6-sonnet", Sonnet, (4, 6), 64_000),
-            ("anthropic--claude-4.5-opus", Opus, (4, 5), 64_000),
-            ("anthropic--claude-4.5-haiku", Haiku, (4, 5), 64_000),
-            ("anthropic--claude-4-opus", Opus, (4, 0), 32_000),
-            ("claude-opus-4-1-20250805", Opus, (4, 1), 32_000),
-            ("anthropic--claude-4-sonnet", Sonnet, (4, 0), 64_000),
-            ("claude-sonnet-4-20250514", Sonnet, (4, 0), 64_000),
-            ("claude-sonnet-4-5-20250929", Sonnet, (4, 5), 64_000),
-            ("claude-opus-4-8[1m]", Opus, (4, 8), 128_000),
-            ("claude-3-7-sonnet-latest", Sonnet, (3, 7), 64_000),
-            ("claude-3-5-sonnet-20241022", Sonnet, (3, 5), 8_192),
-            ("anthropic--claude-3-haiku", Haiku, (3, 0), 4_096),
-            ("anthropic.claude-sonnet-4-5-20250929-v1:0", Sonnet, (4, 5), 64_000),
-            ("anthropic--claude-5-sonnet", Sonnet, (5, 0), 128_000),
-            ("claude-sonnet-latest", Sonnet, (u32::MAX, 0), 128_000),
-            ("our-own-name", Other, (u32::MAX, 0), 128_000),
-        ];
-        for (name, tier, number, output_max) in table {
-            let version = Version::of(name);
-            assert_eq!(version, Version { tier, number }, "{name}");
-            assert_eq!(version.output_max(), output_max, "{name}");
-        }
-    }
 
     #[test]
     fn the_limit_of_the_output() {
