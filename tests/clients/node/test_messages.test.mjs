@@ -112,7 +112,7 @@ feature('stream', async (model) => {
 
 feature('stream', async (model) => {
   const arrivals = [];
-  const request = asks('', model, { fault: 'frames=60 pause_ms=15' });
+  const request = asks('', model, { fault: 'frames=60 pause_ms=9' });
   const streamed = client.messages.stream(request).on('text', () => arrivals.push(performance.now()));
   await streamed.done();
   const middle = arrivals[arrivals.length >> 1];
@@ -454,7 +454,7 @@ feature('errors in streams', async (model) => {
   const first = () => create(asks('Hello', model, { fault: 'error_after=0', stream: true }));
   const error = await caught(Anthropic.APIError, first);
   assert.ok(error.status === 429 || error.status >= 500);
-  for (const fault of ['error_after=40', 'cut_after=40', 'end_after=40']) {
+  for (const fault of ['error_after=20', 'cut_after=20', 'end_after=20']) {
     const request = asks('Hello', model, { fault: `frames=500 pause_ms=1 ${fault}` });
     const seen = [];
     const { type, apiMessage } = await caught(Anthropic.APIError, async () => {
@@ -464,8 +464,9 @@ feature('errors in streams', async (model) => {
     assert.ok(kinds.includes(type) && apiMessage, `${fault}: ${type}`);
     assert.match(deltas(seen, 'text_delta', 'text'), /^word1 word2 /, fault);
     assert.ok(seen.every((e) => !['message_delta', 'message_stop'].includes(e.type)), fault);
-    await caught(Anthropic.APIError, () => finalOf(request));
   }
+  const request = asks('Hello', model, { fault: 'frames=500 pause_ms=1 end_after=20' });
+  await caught(Anthropic.APIError, () => finalOf(request));
 });
 
 // What a vendor does not have is refused by name, and nothing silently left out.

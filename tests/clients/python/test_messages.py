@@ -146,7 +146,7 @@ def test_stream(create, stream, model):
 @feature("stream")
 def test_stream_is_prompt(stream, model):
     arrivals = []
-    with stream(**asks("", model, "frames=60 pause_ms=15")) as streamed:
+    with stream(**asks("", model, "frames=60 pause_ms=9")) as streamed:
         text = ""
         for piece in streamed.text_stream:
             text += piece
@@ -520,7 +520,7 @@ def test_errors_in_streams(create, stream, model):
     # Nothing was sent yet, so it can still be the status that it means to the vendor.
     with pytest.raises((anthropic.RateLimitError, anthropic.InternalServerError)):
         create(**asks("Hello", model, "error_after=0", stream=True))
-    for fault in ["error_after=40", "cut_after=40", "end_after=40"]:
+    for fault in ["error_after=20", "cut_after=20", "end_after=20"]:
         ask = asks("Hello", model, f"frames=500 pause_ms=1 {fault}")
         seen = []
         with pytest.raises(anthropic.APIStatusError) as caught:
@@ -531,8 +531,8 @@ def test_errors_in_streams(create, stream, model):
         assert caught.value.api_message, fault
         assert deltas(seen, "text_delta", "text").startswith("word1 word2 "), fault
         assert not [e for e in seen if e.type in ["message_delta", "message_stop"]], fault
-        with pytest.raises(anthropic.APIStatusError), stream(**ask) as streamed:
-            streamed.get_final_message()
+    with pytest.raises(anthropic.APIStatusError), stream(**ask) as streamed:
+        streamed.get_final_message()
 
 
 LACKS = [(model, ability) for model, row in CHAT.items() for ability in row.get("lacks", {})]
