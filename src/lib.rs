@@ -18,7 +18,7 @@
 //! | 4 · sockets towards clients, commands | [`cli`] [`certificate`] [`gate`] [`server`] [`ask`] |
 //! | 3 · the story | [`relay`] [`local`] |
 //! | 2 · who, where, what | [`routes`] [`families`] [`auth`] [`models`] [`deployed`] [`config`] [`credentials`] [`aicore`] [`vault`] [`convert`] [`healing`] [`demo`] |
-//! | 1 · wire grammars, pure | [`dialect`] [`upstream_error`] |
+//! | 1 · wire grammars, pure | [`dialect`] [`estimate`] [`upstream_error`] |
 //! | 0 · words everyone uses | [`chat`] [`envelope`] [`sse`] [`media`] [`error`] [`log`] |
 //!
 //! # Invariants
@@ -65,6 +65,10 @@
 //! | `cache_control` for Claude | kept, at most four, but not before 3.7 | [`families`] |
 //! | `output_config` for Claude | sent from 4.6 on, with the effort only; never `thinking.display` | [`dialect`] |
 //! | a budget for thinking that is not below the output's limit | the limit is raised, as far as the model goes | [`families`] |
+//! | what Anthropic's clients send beyond what Bedrock is known to take: new fields, types of tools, beta flags | fields left out and named; tools and flags sent, and healed if refused | [`families`] [`healing`] |
+//! | a newer date of a beta flag that Bedrock refuses | refused as well, so not sent | [`families`] |
+//! | the budget of a client's own, in a loop of calls where only an earlier turn has its thoughts | sent, and healed if refused | [`families`] [`healing`] |
+//! | a `cache_control` of a whole request; blocks of calls without `tools` | left out and named; sent | [`families`] |
 //! | a Claude stream that ends without `message_stop` | complete if a stop reason came, otherwise an error | [`dialect`] |
 //! | how a stream of Converse is written: JSON, Python's literals, with `data:` or without, one event a line | read in every one of these ways; not in AWS's binary one | [`dialect`] |
 //! | a Converse stream without `metadata`; a `malformed_…` stop reason | complete if a stop reason came; an error, for the client to try again | [`dialect`] |
@@ -107,6 +111,7 @@ pub mod models;
 pub mod vault;
 
 pub mod dialect;
+pub mod estimate;
 pub mod upstream_error;
 
 pub mod chat;

@@ -64,6 +64,7 @@ const THREAD: &str = "thread";
 /// What OpenAI and Anthropic call otherwise.
 const FIELDS: &[(&str, &str)] = &[
     ("reasoning_effort", "thinking"),
+    ("response_format.json_schema", "output_config.format"),
     ("response_format", "output_config.format"),
     ("stop", "stop_sequences"),
     ("max_completion_tokens", "max_tokens"),

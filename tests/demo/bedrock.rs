@@ -116,6 +116,7 @@ fn tools_that_bedrock_refuses_of_claude_are_refused() {
         (schema(json!({"type": "object", "properties": {"a b": {}}})), "Property keys should"),
         (json!({"type": "web_search_20250305", "name": "web_search"}), "Input tag 'web_search_"),
         (json!({"type": "computer_20250124", "name": "computer"}), "Input tag 'computer_"),
+        (json!({"type": "memory_20250818", "name": "memory"}), "Input tag 'memory_"),
         (
             point(json!({"type": "ephemeral", "scope": "global"})),
             "tools.0.custom.cache_control.ephemeral.scope: Extra inputs are not permitted",

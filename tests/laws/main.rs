@@ -6,6 +6,7 @@
 //! table: a new dialect is covered when it has its row.
 
 mod corpus;
+mod messages;
 mod replies;
 mod requests;
 #[path = "../support/mod.rs"]

@@ -65,7 +65,7 @@ fn request() -> impl Strategy<Value = Value> {
 }
 
 /// `#` → `m7z`; in base64 where it stands in base64.
-fn number(value: &mut Value, count: &mut usize) {
+pub fn number(value: &mut Value, count: &mut usize) {
     match value {
         Value::String(text) => {
             while let Some(at) = text.find('#') {
@@ -297,54 +297,8 @@ fn marks(value: &Value, path: &str, found: &mut Vec<(String, String)>) {
 fn what_was_said_arrives_or_is_named() {
     let reached = RefCell::new(BTreeMap::<&str, [usize; 3]>::new());
     check(800, &(request(), any::<Index>()), |(body, at)| {
-        let mut all = vec![];
-        marks(&body, "", &mut all);
         let asked = decode(&body).map_err(|e| TestCaseError::fail(format!("{e}: {body}")))?;
-        for upstream in UPSTREAMS.iter() {
-            let model = &upstream.models[at.index(upstream.models.len())];
-            let mut request = asked.request.clone();
-            // What the relay does where URLs are not taken.
-            let named = |url: &str, _: &str| {
-                let mark = url.trim_start_matches("https://example.org/").trim_end_matches(".png");
-                let data = format!("iVBORw0KGgo{mark}");
-                Ok(Source::Base64 { media_type: "image/png".into(), data })
-            };
-            if !upstream.dialect.takes_urls() {
-                request.each_url(&mut { named }).unwrap();
-            }
-            let mut reached = reached.borrow_mut();
-            let counts = reached.entry(upstream.family).or_default();
-            let out = match upstream.body(&mut request, model, asked.is_stream) {
-                Ok((out, _)) => String::from_utf8(out).unwrap(),
-                Err(error) => {
-                    let path = error.param().unwrap_or_default().to_owned();
-                    prop_assert_eq!(error.status(), 400, "{} {}: {}", model, error, body);
-                    prop_assert!(is_in(&body, &path), "{model} {path}: {error} {body}");
-                    counts[1] += 1;
-                    continue;
-                }
-            };
-            counts[0] += 1;
-            let json = serde_json::from_str::<Value>(&out);
-            prop_assert!(json.as_ref().is_ok_and(Value::is_object), "{model}: {out}");
-            for (mark, path) in &all {
-                let is_dropped = |d: &str| path.starts_with(d);
-                let is_named = request
-                    .dropped
-                    .iter()
-                    .any(|d| is_dropped(d) || names(d, path) || names_tool(d, path, &body));
-                let is_there = out.contains(mark) || out.contains(&STANDARD.encode(mark));
-                // What may not be called does not have to be described.
-                let choice = &body["tool_choice"];
-                let is_idle = (choice == "none" || choice.is_object()) && path.starts_with("tools");
-                prop_assert!(
-                    is_there || is_named || is_idle,
-                    "{model}: {mark} of {path} is lost, dropped {:?}\n{body}\n{out}",
-                    request.dropped
-                );
-                counts[2] += usize::from(is_there);
-            }
-        }
+        arrives_or_is_named(&ChatCompletions, &body, &asked, &at, &reached)?;
         Ok(())
     });
     for (family, counts) in reached.into_inner() {
@@ -354,11 +308,82 @@ fn what_was_said_arrives_or_is_named() {
     }
 }
 
-/// Whether what is called dropped is a tool of this one's type.
-fn names_tool(dropped: &str, path: &str, body: &Value) -> bool {
-    let kind = dropped.strip_prefix("tools[] of type ");
-    let at = path.strip_prefix("tools[").and_then(|rest| rest.split(']').next()?.parse().ok());
-    kind.is_some_and(|kind| at.is_some_and(|at: usize| body["tools"][at]["type"] == kind))
+/// By family: how many requests were written, how many refused, and how many marks arrived.
+pub type Reached = RefCell<BTreeMap<&'static str, [usize; 3]>>;
+
+/// Law 4, for this request and a model of each family.
+pub fn arrives_or_is_named(
+    client: &dyn ClientDialect,
+    body: &Value,
+    asked: &Asked,
+    at: &Index,
+    reached: &Reached,
+) -> Result<(), TestCaseError> {
+    let mut all = vec![];
+    marks(body, "", &mut all);
+    for upstream in UPSTREAMS.iter() {
+        let model = &upstream.models[at.index(upstream.models.len())];
+        let mut request = asked.request.clone();
+        // What the relay does where URLs are not taken.
+        let named = |url: &str, _: &str| {
+            let mark = url.trim_start_matches("https://example.org/").trim_end_matches(".png");
+            let data = format!("iVBORw0KGgo{mark}");
+            Ok(Source::Base64 { media_type: "image/png".into(), data })
+        };
+        if !upstream.dialect.takes_urls() {
+            request.each_url(&mut { named }).unwrap();
+        }
+        let mut reached = reached.borrow_mut();
+        let counts = reached.entry(upstream.family).or_default();
+        let out = match upstream.body(&mut request, model, asked.is_stream) {
+            Ok((out, _)) => String::from_utf8(out).unwrap(),
+            Err(error) => {
+                let path = client.field(error.param().unwrap_or_default());
+                prop_assert_eq!(error.status(), 400, "{} {}: {}", model, error, body);
+                prop_assert!(is_in(body, &path), "{model} {path}: {error} {body}");
+                counts[1] += 1;
+                continue;
+            }
+        };
+        counts[0] += 1;
+        let json = serde_json::from_str::<Value>(&out);
+        prop_assert!(json.as_ref().is_ok_and(Value::is_object), "{model}: {out}");
+        for (mark, path) in &all {
+            let is_named =
+                request.dropped.iter().map(|d| client.field(d)).any(|d| {
+                    path.starts_with(&*d) || names(&d, path) || names_typed(&d, path, body)
+                });
+            let is_there = out.contains(mark) || out.contains(&STANDARD.encode(mark));
+            // What may not be called does not have to be described.
+            let choice = &body["tool_choice"];
+            let choice = choice["type"].as_str().or(choice.as_str()).unwrap_or_default();
+            let is_idle =
+                ["none", "function", "tool"].contains(&choice) && path.starts_with("tools");
+            prop_assert!(
+                is_there || is_named || is_idle,
+                "{model}: {mark} of {path} is lost, dropped {:?}\n{body}\n{out}",
+                request.dropped
+            );
+            counts[2] += usize::from(is_there);
+        }
+    }
+    Ok(())
+}
+
+/// Whether what is called dropped is a tool or a block of this one's type.
+fn names_typed(dropped: &str, path: &str, body: &Value) -> bool {
+    let Some((list, kind)) = dropped.split_once("[] of type ") else { return false };
+    if !path.starts_with(list.split('[').next().unwrap()) {
+        return false;
+    }
+    let mut at = body;
+    path.replace('[', ".").replace(']', "").split('.').any(|step| {
+        at = match at {
+            Value::Array(items) => &items[step.parse::<usize>().unwrap()],
+            other => &other[step],
+        };
+        at["type"] == kind
+    })
 }
 
 /// Whether what is called dropped is this, by a name without a place: `cache_control`, `strict`.
@@ -571,21 +596,7 @@ fn no_request_is_an_error_of_ours() {
                 return Ok(());
             }
         };
-        for upstream in UPSTREAMS.iter() {
-            let model = &upstream.models[at.index(upstream.models.len())];
-            let mut request = asked.request.clone();
-            match upstream.body(&mut request, model, asked.is_stream) {
-                Ok((out, _)) => {
-                    let json = serde_json::from_slice::<Value>(&out);
-                    prop_assert!(json.is_ok_and(|j| j.is_object()), "{body}");
-                    reached.borrow_mut()[1] += 1;
-                }
-                Err(error) => {
-                    prop_assert_eq!(error.status(), 400, "{} {}: {}", model, error, body);
-                    reached.borrow_mut()[2] += 1;
-                }
-            }
-        }
+        is_no_error_of_ours(&body, &asked, &at, &reached)?;
         Ok(())
     });
     let reached = reached.into_inner();
@@ -598,6 +609,31 @@ fn no_request_is_an_error_of_ours() {
         }
         Ok(())
     });
+}
+
+/// Law 6, for this request and a model of each family; counted are the second and third of `reached`.
+pub fn is_no_error_of_ours(
+    body: &Value,
+    asked: &Asked,
+    at: &Index,
+    reached: &RefCell<[usize; 3]>,
+) -> Result<(), TestCaseError> {
+    for upstream in UPSTREAMS.iter() {
+        let model = &upstream.models[at.index(upstream.models.len())];
+        let mut request = asked.request.clone();
+        match upstream.body(&mut request, model, asked.is_stream) {
+            Ok((out, _)) => {
+                let json = serde_json::from_slice::<Value>(&out);
+                prop_assert!(json.is_ok_and(|j| j.is_object()), "{body}");
+                reached.borrow_mut()[1] += 1;
+            }
+            Err(error) => {
+                prop_assert_eq!(error.status(), 400, "{} {}: {}", model, error, body);
+                reached.borrow_mut()[2] += 1;
+            }
+        }
+    }
+    Ok(())
 }
 
 #[test]

@@ -179,10 +179,10 @@ fn settle_sampling(body: &mut Envelope, version: Version, lost: &mut Lost) {
     let is_hot = number("temperature").is_some_and(|t| t != 1.0);
     let is_low = number("top_p").is_some_and(|p| p < 0.95);
     let only_adapts = version.only_adapts();
-    let keeps_temperature = !only_adapts && !(is_thinking && is_hot);
-    let has_both = keeps_temperature && body.has("temperature") && version.is_from(4, 1);
+    let is_cold = only_adapts || (is_thinking && is_hot);
+    let has_both = !is_cold && body.has("temperature") && version.is_from(4, 1);
     let refused = [
-        ("temperature", !keeps_temperature),
+        ("temperature", is_cold),
         ("top_p", only_adapts || (is_thinking && is_low) || has_both),
         ("top_k", only_adapts || is_thinking),
     ];

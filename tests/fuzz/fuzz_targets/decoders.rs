@@ -7,7 +7,7 @@
 use libfuzzer_sys::fuzz_target;
 use sap_ai_core_llm_proxy::chat::{Block, Brackets, Event, Format, Request, Role, Turn};
 use sap_ai_core_llm_proxy::dialect::UpstreamDialect;
-use sap_ai_core_llm_proxy::families::{Grammar, TABLE};
+use sap_ai_core_llm_proxy::families::TABLE;
 use sap_ai_core_llm_proxy::sse::Frames;
 
 fuzz_target!(|data: &[u8]| {

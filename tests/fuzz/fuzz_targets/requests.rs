@@ -3,10 +3,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use sap_ai_core_llm_proxy::dialect::anthropic::Messages;
 use sap_ai_core_llm_proxy::dialect::openai_chat::ChatCompletions;
-use sap_ai_core_llm_proxy::dialect::{ClientDialect, Target};
+use sap_ai_core_llm_proxy::dialect::{Asked, ClientDialect, Target};
 use sap_ai_core_llm_proxy::envelope::Envelope;
-use sap_ai_core_llm_proxy::families::{Grammar, TABLE};
+use sap_ai_core_llm_proxy::error::Error;
+use sap_ai_core_llm_proxy::families::TABLE;
 use serde_json::{Map, Value};
 
 /// Models whose rules differ.
@@ -27,7 +29,13 @@ fuzz_target!(|data: &[u8]| {
     let Some((which, bytes)) = data.split_first() else { return };
     let model = MODELS[usize::from(*which) % MODELS.len()];
     let Ok(envelope) = Envelope::parse(bytes.to_vec()) else { return };
-    let asked = match ChatCompletions.decode(&envelope) {
+    for asked in [ChatCompletions.decode(&envelope), Messages.decode(&envelope)] {
+        written(asked, model);
+    }
+});
+
+fn written(asked: Result<Asked, Error>, model: &str) {
+    let asked = match asked {
         Ok(asked) => asked,
         Err(error) => return assert_eq!(error.status(), 400, "{error}"),
     };
@@ -40,4 +48,4 @@ fuzz_target!(|data: &[u8]| {
             Err(error) => assert_eq!(error.status(), 400, "{error}"),
         }
     }
-});
+}

@@ -6,7 +6,8 @@ use crate::envelope::{Envelope, quoted};
 use crate::error::Error;
 use crate::families::claude::{Tier, Version};
 
-/// What becomes of a flag, told by its name without the date: a newer one of the same name is for the same thing.
+/// What becomes of a flag, told by its name without the date. Left open: a newer one of the same name, which is taken to be
+/// for the same thing.
 enum Fate {
     Dropped,
     Renamed(&'static str),
@@ -52,6 +53,8 @@ const TABLE: &[(&str, Fate)] = &[
 
 const LONG_CONTEXT: &str = "context-1m-2025-08-07";
 const KEY: &str = "anthropic_beta";
+/// The most flags of a request.
+const FLAGS_MAX: usize = 100;
 
 /// What the client asks for, in the header first.
 pub(super) fn wanted(body: &Envelope, asked: &Asked<'_>) -> Result<Vec<String>, Error> {
@@ -61,6 +64,9 @@ pub(super) fn wanted(body: &Envelope, asked: &Asked<'_>) -> Result<Vec<String>, 
             Ok(list) => list.map_or(vec![], |list| listed_in(&list)),
             Err(_) => body.get(key, "a list of strings")?.unwrap_or_default(),
         });
+    }
+    if flags.len() > FLAGS_MAX {
+        return Err(Error::bad_request(KEY, format!("more than {FLAGS_MAX} flags")));
     }
     Ok(flags)
 }

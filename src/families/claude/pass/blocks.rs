@@ -52,9 +52,18 @@ static SIGNS: LazyLock<[Finder<'static>; 8]> = LazyLock::new(|| {
 });
 static MARK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""cache_control""#));
 
-/// The content of a turn; where nothing of it is left, without any.
+/// What has blocks. Results hold no results, documents no documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holder {
+    Turn,
+    Result,
+    Document,
+}
+
+/// The content of a turn or a result.
 pub(super) fn settle_content(
     turn: &mut Envelope,
+    holder: Holder,
     path: &str,
     version: Version,
     lost: &mut Lost,
@@ -63,7 +72,7 @@ pub(super) fn settle_content(
     if is_empty(content) {
         return Ok(Content::None);
     }
-    let settle = |raw, path: &str| settle_block(raw, path, version, lost);
+    let settle = |raw, path: &str| settle_block(raw, holder, path, version, lost);
     let Some(blocks) = each(content, &format!("{path}.content"), settle)? else {
         return Ok(Content::Some);
     };
@@ -88,6 +97,7 @@ fn is_empty(content: &[u8]) -> bool {
 
 fn settle_block<'a>(
     raw: &'a [u8],
+    holder: Holder,
     path: &str,
     version: Version,
     lost: &mut Lost,
@@ -103,29 +113,49 @@ fn settle_block<'a>(
         "thinking" if !version.thinks() || !is_signed(&block) => return Ok(None),
         "redacted_thinking" if !version.thinks() => return Ok(None),
         "tool_reference" => return Ok(Some(Cow::Owned(reference(&block)))),
-        "tool_result" => settle_result(&mut block, path, version, lost)?,
-        kind @ ("server_tool_use" | "mcp_tool_use") => {
-            lost.add(format!("messages[] blocks of type {kind}"));
+        "tool_result" if holder == Holder::Turn => {
+            settle_result(&mut block, path, version, lost)?;
+        }
+        "tool_result" => {}
+        kind @ ("server_tool_use" | "mcp_tool_use" | "container_upload") => {
+            lost.add(format!("messages[].content[] of type {kind}"));
             return Ok(None);
         }
         kind if kind.ends_with("_tool_result") => {
-            lost.add(format!("messages[] blocks of type {}", header_safe(kind)));
+            lost.add(format!("messages[].content[] of type {}", header_safe(kind)));
             return Ok(result_text(raw).map(Cow::Owned));
         }
-        "container_upload" => return Err(refused(path)),
         _ => {}
     }
-    let source = block.raw("source").and_then(|source| field(source, "type"));
-    if source == Some(br#""file""#) {
-        return Err(refused(&format!("{path}.source")));
-    }
+    settle_source(&mut block, holder, path, version, lost)?;
     settle_mark(&mut block, version, lost);
     Ok(Some(if block.is_edited() { Cow::Owned(block.into_bytes()) } else { Cow::Borrowed(raw) }))
 }
 
-fn refused(path: &str) -> Error {
-    let what = "SAP AI Core has no Files API; send the file itself, in base64.";
-    Error::Refused { path: path.to_owned(), what: what.to_owned() }
+/// A file, as it is or as blocks of its text. There is no Files API.
+fn settle_source(
+    block: &mut Envelope,
+    holder: Holder,
+    path: &str,
+    version: Version,
+    lost: &mut Lost,
+) -> Result<(), Error> {
+    let kind = block.raw("source").and_then(|source| field(source, "type"));
+    let path = format!("{path}.source");
+    match kind {
+        Some(br#""file""#) => {
+            let what = "files are not kept here; send the file itself as base64".to_owned();
+            Err(Error::Refused { path, what })
+        }
+        Some(br#""content""#) if holder != Holder::Document => {
+            let mut found = Ok(Content::Some);
+            block.edit_in("source", |source| {
+                found = settle_content(source, Holder::Document, &path, version, lost);
+            });
+            found.map(|_| ())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What Claude's own servers found is not in the conversation any more.
@@ -149,7 +179,7 @@ fn is_signed(thought: &Envelope) -> bool {
 /// A tool that a search found, where only texts and media may be.
 fn reference(block: &Envelope) -> Vec<u8> {
     let name: Option<String> = block.get("tool_name", "a string").ok().flatten();
-    text_block(&format!("Tool found: {}", name.unwrap_or_default()))
+    text_block(&format!("Found the tool `{}`.", name.unwrap_or_default()))
 }
 
 fn text_block(text: &str) -> Vec<u8> {
@@ -163,7 +193,7 @@ fn settle_result(
     version: Version,
     lost: &mut Lost,
 ) -> Result<(), Error> {
-    if settle_content(block, path, version, lost)? == Content::Some {
+    if settle_content(block, Holder::Result, path, version, lost)? == Content::Some {
         return Ok(());
     }
     if block.raw("is_error") == Some(b"true") {

@@ -20,6 +20,16 @@ fn row(model: &'static str, given: &str, expected: &str, lost: &'static [&'stati
     (model, given.to_owned(), expected.to_owned(), lost)
 }
 
+/// What belongs to one turn is put together once, however much it is.
+#[test]
+fn many_turns_of_the_systems() {
+    let pair = r#"{"role":"user","content":"a"},{"role":"system","content":"b"},"#;
+    let body = format!(r#"{{"messages":[{}{{"role":"user","content":"a"}}]}}"#, pair.repeat(9_999));
+    let (found, _) = passed(&asked(FOUR_5), &body).unwrap();
+    assert_eq!(found.matches(r#"{"type":"text","text":"a"}"#).count(), 10_000);
+    assert_eq!(found.matches(r#""role""#).count(), 1);
+}
+
 /// Fields in, fields out.
 fn check_fields(rows: &[Row]) {
     for (model, given, expected, lost) in rows {
@@ -107,6 +117,9 @@ fn fields_are_those_that_bedrock_takes() {
     assert_eq!(found, format!(r#"{{"anthropic_version":"bedrock-2023-05-31",{HI}}}"#));
 }
 
+/// The model, the header, whether the long context is wanted, fields before and after, what is named.
+type Flags<'a> = (&'a str, Option<&'a str>, bool, &'a str, &'a str, &'static [&'static str]);
+
 #[test]
 fn beta_flags() {
     let claude_code = "claude-code-20250219, interleaved-thinking-2025-05-14,\
@@ -115,7 +128,7 @@ fn beta_flags() {
     const OF_BODY: &str = r#""betas":["a-2025-01-01","skills-2025-10-02"],"anthropic_beta":["b-2025-01-01","a-2025-01-01"]"#;
     const MEMORY: &str = r#""tools":[{"type":"memory_20250818","name":"memory"}]"#;
     #[rustfmt::skip]
-    let table: &[(&str, Option<&str>, bool, &str, &str, &[&str])] = &[
+    let table: &[Flags<'_>] = &[
         (FOUR_5, Some(claude_code), false, "", r#""anthropic_beta":["claude-code-20250219","interleaved-thinking-2025-05-14"]"#, &[]),
         (FOUR_6, Some(claude_code), false, "", r#""anthropic_beta":["claude-code-20250219","interleaved-thinking-2025-05-14","effort-2025-11-24"]"#, &[]),
         (FOUR_5, None, false, OF_BODY, r#""anthropic_beta":["b-2025-01-01","a-2025-01-01"]"#, &[]),
@@ -149,6 +162,10 @@ fn beta_flags() {
     }
     let error = passed(&asked(FOUR_5), &format!(r#"{{{HI},"betas":[1]}}"#)).unwrap_err();
     assert_eq!((error.status(), error.param()), (400, Some("betas")));
+    let many = vec!["a"; 101].join(",");
+    let many = Asked { betas: Some(&many), ..asked(FOUR_5) };
+    let error = passed(&many, &format!("{{{HI}}}")).unwrap_err();
+    assert_eq!((error.status(), error.param()), (400, Some("anthropic_beta")));
 }
 
 #[test]
@@ -332,6 +349,12 @@ fn thinking() {
             r#""thinking":{"type":"adaptive"},"output_config":{"effort":"low"}"#,
             &["thinking"],
         ),
+        row(
+            "claude-sonnet-5-5",
+            r#""thinking":{"type":"disabled"},"output_config":{"effort":"max"}"#,
+            r#""thinking":{"type":"adaptive"},"output_config":{"effort":"low"}"#,
+            &["thinking"],
+        ),
         row(FOUR_5, r#""thinking":{"type":"new"}"#, r#""thinking":{"type":"new"}"#, &[]),
         row(FOUR_5, r#""thinking":7"#, r#""thinking":7"#, &[]),
         row(FOUR_8, &forced(&format!(",{ADAPTIVE}")), &forced(""), &["thinking"]),
@@ -486,6 +509,12 @@ fn messages() {
             &format!("[{}]", user(&text("Begin."))),
             &[],
         ),
+        row(
+            FOUR_5,
+            &format!("[{USER},{SYSTEM},{REPLY},{USER},{USER}]"),
+            &format!("[{USER},{REPLY},{USER},{USER}],{BRIEF}"),
+            &[],
+        ),
         // Nothing said.
         row(
             FOUR_5,
@@ -567,7 +596,7 @@ fn messages() {
             ),
             &format!(
                 "[{}]",
-                user(&result(r#","content":[{"type":"text","text":"Tool found: g"}]"#))
+                user(&result(r#","content":[{"type":"text","text":"Found the tool `g`."}]"#))
             ),
             &[],
         ),
@@ -576,15 +605,15 @@ fn messages() {
             &asked(&reply(&format!("{search},{found},{cited}"))),
             &asked(&reply(&format!("{},{}", text(r"T\nhttps://x"), text("x")))),
             &[
-                "messages[] blocks of type server_tool_use",
-                "messages[] blocks of type web_search_tool_result",
+                "messages[].content[] of type server_tool_use",
+                "messages[].content[] of type web_search_tool_result",
             ],
         ),
         row(
             FOUR_5,
             &format!("[{USER},{},{USER}]", reply(search)),
             &format!("[{}]", user(&format!("{},{}", text("hi"), text("hi")))),
-            &["messages[] blocks of type server_tool_use"],
+            &["messages[].content[] of type server_tool_use"],
         ),
         row(
             FOUR_5,
@@ -592,7 +621,32 @@ fn messages() {
                 r#"{"type":"code_execution_tool_result","tool_use_id":"s","content":{"type":"code_execution_result","stdout":"4\n","stderr":"","return_code":0}}"#,
             )),
             &asked(&reply(&text(r"4\n"))),
-            &["messages[] blocks of type code_execution_tool_result"],
+            &["messages[].content[] of type code_execution_tool_result"],
+        ),
+        row(
+            FOUR_5,
+            &format!(
+                "[{}]",
+                user(&format!(r#"{},{{"type":"container_upload","file_id":"f"}}"#, text("a")))
+            ),
+            &format!("[{}]", user(&text("a"))),
+            &["messages[].content[] of type container_upload"],
+        ),
+        row(
+            FOUR_5,
+            &format!(
+                "[{}]",
+                user(
+                    r#"{"type":"document","source":{"type":"content","content":[{"type":"text","text":"","x":1},{"type":"text","text":"b"}]}}"#
+                )
+            ),
+            &format!(
+                "[{}]",
+                user(
+                    r#"{"type":"document","source":{"type":"content","content":[{"type":"text","text":"b"}]}}"#
+                )
+            ),
+            &[],
         ),
         // Thoughts.
         row(
@@ -705,6 +759,15 @@ fn thoughts_of_a_loop() {
         );
         check(&asked(model), &body, &expected, lost);
     }
+    // Turns of one speaker are one.
+    let split = r#"},{"type":"tool_use""#;
+    let messages = loop_of(&[thought])
+        .replace(split, r#"}]},{"role":"assistant","content":[{"type":"tool_use""#);
+    let body = format!(
+        r#"{{"anthropic_version":"bedrock-2023-05-31","messages":{messages},{}}}"#,
+        budget(2000)
+    );
+    check(&asked(FOUR_5), &body, &body, &[]);
     // What was said in between ends the loop.
     let done = r#",{"role":"assistant","content":"done"},{"role":"user","content":"and?"}]"#;
     let messages = loop_of(&[""]).strip_suffix(']').unwrap().to_owned() + done;
@@ -730,7 +793,10 @@ fn files_that_cannot_be_had() {
             ),
             "messages[1].content[0].content[1].source",
         ),
-        (r#"{"type":"container_upload","file_id":"f"}"#.to_owned(), "messages[1].content[0]"),
+        (
+            format!(r#"{{"type":"document","source":{{"type":"content","content":[{inner}]}}}}"#),
+            "messages[1].content[0].source.content[0].source",
+        ),
     ] {
         let body = format!(
             r#"{{"messages":[{{"role":"user","content":"a"}},{{"role":"user","content":[{block}]}}]}}"#
@@ -780,6 +846,18 @@ fn urls_are_replaced_by_what_they_name() {
     let mut envelope = Envelope::parse(given.into_bytes()).unwrap();
     let error = each_url(&mut envelope, |_, path| Err(Error::bad_request(path, "no")));
     assert_eq!(error.unwrap_err().param(), Some("messages[0].content[1].source"));
+    let inner = |source: &str| {
+        format!(r#"{{"type":"content","content":[{{"type":"image","source":{source}}}]}}"#)
+    };
+    let data = url("data:image/png;base64,YSxi");
+    let given = body(&data, &inner(&url("https://d")), &data);
+    let mut envelope = Envelope::parse(given.into_bytes()).unwrap();
+    each_url(&mut envelope, |url, path| {
+        assert_eq!((url, path), ("https://d", "messages[0].content[2].source.content[0].source"));
+        Ok(Source::Base64 { media_type: "image/png".into(), data: "YSxi".into() })
+    })
+    .unwrap();
+    assert_eq!(String::from_utf8_lossy(&envelope.to_bytes()), body(png, &inner(png), png));
     let mut envelope = Envelope::parse(body(r#"{"type":"url"}"#, "{}", "{}").into_bytes()).unwrap();
     let error = each_url(&mut envelope, |url, _| Ok(Source::Url(url.into())));
     assert_eq!(error.unwrap_err().param(), Some("messages[0].content[1].source.url"));

@@ -142,7 +142,8 @@ fn keep(body: &mut Envelope, keys: &[&str], lost: &mut Lost) {
     });
 }
 
-/// The client's own budget, cut where it does not fit.
+/// The client's own budget, cut where it does not fit. Left open: a loop in which only an earlier turn begins with its
+/// thought, as a model leaves it that does not think between calls; it is sent, and healed if it is refused.
 fn settle_budget(body: &mut Envelope, budget: Option<u64>, lost: &mut Lost) {
     keep(body, &["type", "budget_tokens"], lost);
     // Without one it is refused in AI Core's own words.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use memchr::memmem::find;
 
-use super::blocks::{self, Content};
+use super::blocks::{self, Content, Holder};
 use super::thinking::{self, Thought};
 use super::{Lost, append_system};
 use crate::envelope::{Envelope, field, first_item, items, listed, quoted};
@@ -46,6 +46,8 @@ pub(super) fn settle(body: &mut Envelope, version: Version, lost: &mut Lost) -> 
 #[derive(Debug, Default)]
 struct Turns<'a> {
     all: Vec<Cow<'a, [u8]>>,
+    /// What the last of them goes on with.
+    more: Vec<Cow<'a, [u8]>>,
     /// Blocks of messages of the system's, which Bedrock refuses among the others.
     system: Vec<Vec<u8>>,
     is_edited: bool,
@@ -72,7 +74,7 @@ impl<'a> Turns<'a> {
             return Ok(());
         };
         let path = format!("messages[{at}]");
-        let content = blocks::settle_content(&mut turn, &path, version, lost)?;
+        let content = blocks::settle_content(&mut turn, Holder::Turn, &path, version, lost)?;
         match (turn.raw("role"), content) {
             (Some(br#""system""#), content) => {
                 if content == Content::Some {
@@ -100,21 +102,31 @@ impl<'a> Turns<'a> {
     fn push(&mut self, turn: Cow<'a, [u8]>) {
         self.is_edited |= matches!(turn, Cow::Owned(_));
         let has_gap = std::mem::take(&mut self.has_gap);
-        match self.all.last_mut() {
+        match self.all.last() {
             Some(last) if has_gap && field(last, "role") == field(&turn, "role") => {
-                let (before, after) = (field(last, "content"), field(&turn, "content"));
-                let content = [before, after].into_iter().flatten().flat_map(blocks_of);
-                let content = listed(&content.collect::<Vec<_>>());
-                let mut merged = Envelope::parse(last.to_vec()).unwrap_or_default();
-                merged.set_raw("content", content);
-                *last = Cow::Owned(merged.into_bytes());
+                self.more.push(turn);
             }
-            _ => self.all.push(turn),
+            _ => {
+                self.merge();
+                self.all.push(turn);
+            }
         }
+    }
+
+    /// Puts what belongs to the last turn into it.
+    fn merge(&mut self) {
+        let more = std::mem::take(&mut self.more);
+        let Some(last) = self.all.last_mut().filter(|_| !more.is_empty()) else { return };
+        let said = std::iter::once(&*last).chain(&more).filter_map(|turn| field(turn, "content"));
+        let content = listed(&said.flat_map(blocks_of).collect::<Vec<_>>());
+        let mut merged = Envelope::parse(last.to_vec()).unwrap_or_default();
+        merged.set_raw("content", content);
+        *last = Cow::Owned(merged.into_bytes());
     }
 
     /// A conversation begins with the person; what only instructs is what the person says.
     fn complete(&mut self) {
+        self.merge();
         let said = |text: &str| Cow::Owned(turn(&[&*text_block(quoted(text).as_bytes())]));
         if self.all.is_empty() && self.is_edited {
             let system = std::mem::take(&mut self.system);

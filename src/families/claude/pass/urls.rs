@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use memchr::memmem::find;
 
-use super::blocks::{Kept, each};
+use super::blocks::{Holder, Kept, each};
 use crate::chat::Source;
 use crate::envelope::{Envelope, field, listed, quoted};
 use crate::error::Error;
@@ -16,7 +16,8 @@ pub fn each_url(
     mut named: impl FnMut(&str, &str) -> Result<Source, Error>,
 ) -> Result<(), Error> {
     let Some(messages) = body.raw("messages").filter(|raw| may_name(raw)) else { return Ok(()) };
-    let turns = each(messages, "messages", |turn, path| in_content(turn, path, &mut named))?;
+    let turns =
+        each(messages, "messages", |turn, path| in_content(turn, Holder::Turn, path, &mut named))?;
     if let Some(messages) = turns.map(|turns| listed(&turns)) {
         body.set_raw("messages", messages);
     }
@@ -27,9 +28,10 @@ fn may_name(json: &[u8]) -> bool {
     find(json, br#""url""#).is_some()
 }
 
-/// In a turn, or a result.
+/// In a turn, a result, or a document.
 fn in_content<'a>(
     raw: &'a [u8],
+    holder: Holder,
     path: &str,
     named: &mut dyn FnMut(&str, &str) -> Result<Source, Error>,
 ) -> Result<Kept<'a>, Error> {
@@ -38,7 +40,8 @@ fn in_content<'a>(
         return stays;
     };
     let path = format!("{path}.content");
-    let Some(blocks) = each(content, &path, |block, path| in_block(block, path, named))? else {
+    let Some(blocks) = each(content, &path, |block, path| in_block(block, holder, path, named))?
+    else {
         return stays;
     };
     let Ok(mut holder) = Envelope::parse(raw.to_vec()) else { return stays };
@@ -48,6 +51,7 @@ fn in_content<'a>(
 
 fn in_block<'a>(
     raw: &'a [u8],
+    holder: Holder,
     path: &str,
     named: &mut dyn FnMut(&str, &str) -> Result<Source, Error>,
 ) -> Result<Kept<'a>, Error> {
@@ -56,18 +60,40 @@ fn in_block<'a>(
         return stays;
     }
     match field(raw, "type") {
-        Some(br#""tool_result""#) => return in_content(raw, path, named),
+        Some(br#""tool_result""#) if holder == Holder::Turn => {
+            return in_content(raw, Holder::Result, path, named);
+        }
         Some(br#""image""# | br#""document""#) => {}
         _ => return stays,
     }
-    let source = field(raw, "source").and_then(|raw| Envelope::parse(raw.to_vec()).ok());
-    let Some(source) = source.filter(|source| super::kind(source) == "url") else { return stays };
+    let Some(source) = field(raw, "source") else { return stays };
     let path = format!("{path}.source");
-    let url = source.get::<String>("url", "a string").ok().flatten();
-    let url = url.ok_or_else(|| Error::bad_request(format!("{path}.url"), "a URL is expected"))?;
+    let source = match field(source, "type") {
+        Some(br#""content""#) if holder != Holder::Document => {
+            in_content(source, Holder::Document, &path, named)?
+        }
+        Some(br#""url""#) => Some(Cow::Owned(found(source, &path, named)?.into_bytes())),
+        _ => None,
+    };
+    let Some(Cow::Owned(source)) = source else { return stays };
     let Ok(mut block) = Envelope::parse(raw.to_vec()) else { return stays };
-    block.set("source", source_json(&named(&url, &path)?));
+    block.set_raw("source", source);
     Ok(Some(Cow::Owned(block.into_bytes())))
+}
+
+/// What stands in place of a URL; a `data:` URL holds it itself.
+fn found(
+    source: &[u8],
+    path: &str,
+    named: &mut dyn FnMut(&str, &str) -> Result<Source, Error>,
+) -> Result<String, Error> {
+    let url = field(source, "url").and_then(|url| serde_json::from_slice::<String>(url).ok());
+    let url = url.ok_or_else(|| Error::bad_request(format!("{path}.url"), "a URL is expected"))?;
+    let source = match media::data_url(&url) {
+        Some((media_type, data)) => Source::Base64 { media_type, data: data.to_owned() },
+        None => named(&url, path)?,
+    };
+    Ok(source_json(&source))
 }
 
 fn source_json(source: &Source) -> String {
