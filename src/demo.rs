@@ -28,6 +28,7 @@
 //!        | pause_ms=N silence=FRAME:MS
 //!        | refuse=FIELD[,FIELD] refuse_beta accept=PATH[,PATH]
 //!        | frames=N tool=NAME[,NAME] redacted stop_reason=WORD interleave
+//!        | call=NAME:ARGUMENTS[,NAME:ARGUMENTS]    once for each turn of an agent
 //!        | error_after=N cut_after=N bytes=N end_after=N drop_last=N
 //!        | converse=json|pyrepr|noprefix|single_newline
 //!        | gemini=array|crlf|blocked cohere=v2 no_stream
@@ -37,6 +38,9 @@
 //!
 //! Each word is the field of [`Fault`] of the same name (`tool` is `tools`, `retry_after` a header,
 //! `finish_reason` the same as `stop_reason`, `cohere=v2` is `cohere_v2`, `gemini=crlf` is `crlf`).
+//! The n-th `call` is what the n-th turn after the marker calls, its arguments as JSON in base64url;
+//! the turn after the last is an ordinary answer.
+//!
 //! `refuse` and `accept` settle what nobody could find out about the real one: a field of `refuse`
 //! is answered with `FIELD: Extra inputs are not permitted` if the request has it, a path of
 //! `accept` (`output_config.format`) is not. A marker the demo does not understand is answered with
@@ -86,6 +90,7 @@ use serde_json::{Value, json};
 use deployments::{DEPLOYMENTS, Deployment, HOME_GROUP};
 pub use fault::{Fault, Place};
 use http::{Answer, Connection, Head};
+pub use story::ToolCall;
 
 /// The running demo. Dropping it closes its connections.
 pub struct Demo {

@@ -1,9 +1,12 @@
 //! What the demo can be told to do wrong: [`Fault`], and the marker a request carries to ask for
 //! one itself.
 
-use serde_json::json;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value, json};
 
 use super::http::Answer;
+use super::story::ToolCall;
 
 /// Where a fault applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -65,6 +68,9 @@ pub struct Fault {
     pub frames: Option<usize>,
     /// Call these tools, if the request offers them.
     pub tools: Vec<String>,
+    /// What an agent is to do, turn by turn: this answer makes the first turn's calls, if the
+    /// request offers their tools. A marker's turns that were had since it was said are left out.
+    pub turns: Vec<Vec<ToolCall>>,
     /// A redacted thinking block comes before the thinking block.
     pub redacted: bool,
     /// Why the answer ended, in the family's own word.
@@ -128,6 +134,7 @@ impl Default for Fault {
             accept: Vec::new(),
             frames: None,
             tools: Vec::new(),
+            turns: Vec::new(),
             redacted: false,
             stop_reason: None,
             interleave: false,
@@ -215,7 +222,7 @@ pub(super) struct Marker {
 const OPEN: &str = "[[demo ";
 const CLOSE: &str = "]]";
 
-/// The last marker of a body; `Err` says what is wrong with it.
+/// The last marker of a body; `Err` says what is wrong with it. Of its turns those to come.
 pub(super) fn find_marker(body: &str) -> Result<Option<Marker>, String> {
     let Some(inside) = body.rsplit_once(OPEN).map(|(_, rest)| rest) else { return Ok(None) };
     let Some((inside, _)) = inside.split_once(CLOSE) else {
@@ -230,7 +237,30 @@ pub(super) fn find_marker(body: &str) -> Result<Option<Marker>, String> {
         set(&mut marker, name, value)
             .ok_or_else(|| format!("the demo marker does not know {word:?}"))?;
     }
+    let turns = &mut marker.fault.turns;
+    if !turns.is_empty() {
+        turns.drain(..turns_had(body).min(turns.len()));
+    }
     Ok(Some(marker))
+}
+
+/// The model's turns since the last marker, whatever the grammar.
+fn turns_had(body: &str) -> usize {
+    fn count(value: &Value, had: &mut usize) {
+        match value {
+            Value::String(text) if text.contains(OPEN) => *had = 0,
+            Value::Array(values) => values.iter().for_each(|value| count(value, had)),
+            Value::Object(object) => {
+                object.values().for_each(|value| count(value, had));
+                let is_the_models = |role: &Value| role == "assistant" || role == "model";
+                *had += usize::from(object.get("role").is_some_and(is_the_models));
+            }
+            _ => {}
+        }
+    }
+    let mut had = 0;
+    count(&serde_json::from_str(body).unwrap_or_default(), &mut had);
+    had
 }
 
 /// The text without its markers, for answers that repeat it.
@@ -275,6 +305,7 @@ fn set(marker: &mut Marker, name: &str, value: &str) -> Option<()> {
         }
         "bytes" => fault.bytes = Some(value.parse().ok()?),
         "frames" => fault.frames = Some(value.parse().ok().filter(|n| *n <= FRAMES_MAX)?),
+        "call" => fault.turns.push(value.split(',').map(scripted_call).collect::<Option<_>>()?),
         "tool" => fault.tools.extend(value.split(',').map(str::to_owned)),
         "error_after" => fault.error_after = Some(value.parse().ok()?),
         "cut_after" => fault.cut_after = Some(value.parse().ok()?),
@@ -301,6 +332,14 @@ fn set(marker: &mut Marker, name: &str, value: &str) -> Option<()> {
     Some(())
 }
 
+/// `NAME:ARGUMENTS`, the arguments a JSON object in base64url.
+fn scripted_call(word: &str) -> Option<ToolCall> {
+    let (name, arguments) = word.split_once(':')?;
+    let arguments = String::from_utf8(URL_SAFE_NO_PAD.decode(arguments).ok()?).ok()?;
+    serde_json::from_str::<Map<String, Value>>(&arguments).ok()?;
+    Some(ToolCall { name: name.to_owned(), arguments })
+}
+
 const FRAMES_MAX: usize = 100_000;
 const HEAD_BYTES_MAX: usize = 16 << 20;
 
@@ -321,6 +360,34 @@ mod tests {
             ["[[demo statsu=429]]", "[[demo status=x]]", "[[demo status=429", "[[demo crlf=1]]"]
         {
             assert!(find_marker(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_script_goes_on_where_it_is() {
+        // {"a":1}, {}, {"b":"x"}
+        let script = "[[demo call=One:eyJhIjoxfQ,Two:e30 call=Three:eyJiIjoieCJ9]]";
+        let call = |name: &str, arguments: &str| ToolCall {
+            name: name.to_owned(),
+            arguments: arguments.to_owned(),
+        };
+        let first = vec![call("One", r#"{"a":1}"#), call("Two", "{}")];
+        let second = vec![call("Three", r#"{"b":"x"}"#)];
+        let before = json!({"role": "assistant", "content": "How can I help?"});
+        let asked = json!({"role": "user", "content": [{"text": format!("Do it {script}")}]});
+        let results = json!({"role": "user", "content": "done"});
+        for model in ["assistant", "model"] {
+            let turn = json!({"role": model, "content": "calls"});
+            let mut messages = vec![before.clone(), asked.clone()];
+            for turns in [vec![first.clone(), second.clone()], vec![second.clone()], vec![], vec![]]
+            {
+                let body = json!({"contents": messages, "tools": [{"role": "none"}]}).to_string();
+                assert_eq!(find_marker(&body).unwrap().unwrap().fault.turns, turns);
+                messages.extend([turn.clone(), results.clone()]);
+            }
+        }
+        for wrong in ["call=One", "call=One:e30,", "call=One:W10", "call=One:?"] {
+            assert!(find_marker(&format!("[[demo {wrong}]]")).is_err(), "{wrong}");
         }
     }
 

@@ -56,8 +56,9 @@ pub(super) struct Story {
     pub end: End,
 }
 
-#[derive(Clone)]
-pub(super) struct ToolCall {
+/// A tool's name and its arguments, word for word.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolCall {
     pub name: String,
     /// A JSON object.
     pub arguments: String,
@@ -131,16 +132,33 @@ impl Prompt {
         }
         let images = counted("I see", self.images, "image");
         let documents = counted("I read", self.documents, "document");
-        format!("You said: \"{}\".{images}{documents} {SIGNATURE}", without_markers(&self.user))
+        format!("You said: \"{}\".{images}{documents} {SIGNATURE}", said_by_person(&self.user))
     }
 
     /// The calls that the marker, the tool choice or the user's words ask for.
     fn calls(&self, fault: &Fault) -> Vec<ToolCall> {
-        let mut wanted = self.wanted_tools(fault);
-        if !self.parallel {
-            wanted.truncate(1);
+        let mut calls = self.scripted_calls(fault);
+        if calls.is_empty() {
+            calls = self.other_calls(fault);
         }
-        let made = wanted.iter().map(|tool| {
+        if !self.parallel {
+            calls.truncate(1);
+        }
+        calls
+    }
+
+    fn scripted_calls(&self, fault: &Fault) -> Vec<ToolCall> {
+        let scripted = match &self.choice {
+            Choice::Auto | Choice::Any => fault.turns.first().into_iter().flatten(),
+            Choice::Never | Choice::Named(_) => return Vec::new(),
+        };
+        let is_offered = |call: &&ToolCall| self.tools.iter().any(|tool| tool.name == call.name);
+        scripted.filter(is_offered).cloned().collect()
+    }
+
+    fn other_calls(&self, fault: &Fault) -> Vec<ToolCall> {
+        let wanted = self.wanted_tools(fault).into_iter();
+        let made = wanted.map(|tool| {
             let arguments = match &tool.parameters {
                 Value::Null => json!({}),
                 parameters => schema::instance(parameters),
@@ -154,7 +172,7 @@ impl Prompt {
         let named = |names: &dyn Fn(&str) -> bool| {
             self.tools.iter().filter(|tool| names(&tool.name)).collect::<Vec<_>>()
         };
-        let words = without_markers(&self.user);
+        let words = said_by_person(&self.user);
         let mentioned = || named(&|name| self.asks && mentions(&words, name));
         match &self.choice {
             Choice::Never => Vec::new(),
@@ -190,6 +208,17 @@ impl Prompt {
         text.truncate(most);
         (text, End::Full)
     }
+}
+
+/// Without markers, and without what a coding agent puts before its user's words: that names tools,
+/// too.
+fn said_by_person(text: &str) -> String {
+    let mut kept = without_markers(text);
+    while let Some((before, rest)) = kept.split_once("<system-reminder>") {
+        let after = rest.split_once("</system-reminder>").map_or("", |(_, after)| after);
+        kept = format!("{}{}", before.trim_end(), after);
+    }
+    kept.trim().to_owned()
 }
 
 /// ` I see 2 images.`, or nothing.
@@ -258,3 +287,20 @@ const SIGNATURE: &str = "This is the demo of sap-ai-core-llm-proxy: a simulated 
                          answers, no model is involved — enjoy 👋";
 const BYTES_PER_TOKEN: usize = 4;
 const PIECES_MAX: usize = 80;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reminders_are_no_words_of_the_person() {
+        for (text, said) in [
+            ("<system-reminder>\nUse Bash.</system-reminder>\n Hello [[demo crlf]]", "Hello"),
+            ("One <system-reminder>a</system-reminder> two", "One two"),
+            ("One <system-reminder>never closed", "One"),
+            ("One < two", "One < two"),
+        ] {
+            assert_eq!(said_by_person(text), said);
+        }
+    }
+}

@@ -6,13 +6,25 @@ import sys
 
 EMPTY, PASSED, REFUSED, FAILED = "–", "ok", "400", "FAILED"
 TITLES = {
-    "families": "Every family, with each client that can say it",
+    "families": "Chat Completions: every family, with each client that can say it",
+    "messages": "Messages API: every family, with each client that can say it",
+    "agents": "Claude Code",
     "embeddings": "Embeddings and rerankers",
     "openai": "The proxy as a whole, and OpenAI's own",
+    "anthropic": "The proxy as a whole, and Anthropic's own",
 }
-SDKS = ["openai for Python", "openai for Node", "LangChain", "Vercel AI SDK"]
-# These must have the same features.
-TWINS = SDKS[:2]
+BY_MODEL = {"families", "messages", "agents", "embeddings"}
+SDKS = [
+    "openai for Python",
+    "openai for Node",
+    "anthropic for Python",
+    "anthropic for Node",
+    "LangChain",
+    "Vercel AI SDK",
+    "Claude Code",
+]
+# Two each that must have the same features.
+TWINS = {SDKS[0]: SDKS[1], SDKS[1]: SDKS[0], SDKS[2]: SDKS[3], SDKS[3]: SDKS[2]}
 PYTHON_ONLY = {"async client", "32 at once, async", "rerank"}
 
 
@@ -23,9 +35,13 @@ def main(path, families_path, *versions):
         families = json.load(table)
     print(f"{', '.join(versions)}.", f"`{REFUSED}`: the vendor has no such thing, and the proxy says so.", sep="\n")
     for name, title in TITLES.items():
-        print(f"\n### {title}\n")
-        print_table([row for row in rows if row["table"] == name], by_model=name != "openai")
-    holes = list(holes_in(rows, {"families": families["chat"], "embeddings": families["embeddings"]}))
+        of_table = [row for row in rows if row["table"] == name]
+        if of_table:
+            print(f"\n### {title}\n")
+            print_table(of_table, by_model=name in BY_MODEL)
+    chat = families["chat"]
+    tables = {"families": chat, "messages": chat, "embeddings": families["embeddings"]}
+    holes = list(holes_in(rows, tables))
     failed = [row for row in rows if not row["passed"]]
     print()
     for row in failed:
@@ -72,7 +88,7 @@ def holes_in(rows, tables):
             for model, row in tables.get(table, {}).items():
                 if model not in models and needs not in row.get("lacks", {}):
                     yield f"{sdk}: {feature} ({model})"
-        twin = {TWINS[0]: TWINS[1], TWINS[1]: TWINS[0]}.get(sdk)
+        twin = TWINS.get(sdk)
         if twin and feature not in PYTHON_ONLY and tried.get((table, twin, feature, needs)) != models:
             yield f"{twin}: {feature}"
 

@@ -7,6 +7,9 @@ export const PIXEL =
   'data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk' +
   'YPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==';
 
+const PAPER = '%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n';
+export const PDF = `data:application/pdf;base64,${Buffer.from(PAPER).toString('base64')}`;
+
 export const TOOLS = [
   ['weather_of', 'weather'],
   ['time_in', 'time'],

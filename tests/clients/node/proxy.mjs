@@ -12,7 +12,7 @@ export const FAMILIES = JSON.parse(readFileSync(process.env.FAMILIES_FILE, 'utf8
 
 // Whatever this machine's environment says, the clients talk to the proxy on loopback.
 for (const name of Object.keys(process.env)) {
-  if (/^(AZURE_)?OPENAI_|_PROXY$/i.test(name)) delete process.env[name];
+  if (/^(AZURE_)?OPENAI_|^ANTHROPIC_|_PROXY$/i.test(name)) delete process.env[name];
 }
 
 const started = [];

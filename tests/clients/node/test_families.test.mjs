@@ -4,13 +4,14 @@ import assert from 'node:assert/strict';
 import { before } from 'node:test';
 import OpenAI from 'openai';
 import { zodResponseFormat } from 'openai/helpers/zod';
-import { INVOICE, PIXEL, TOOLS, all, called, caught, prompt, result, says, textOf, turn } from './asks.mjs';
+import { INVOICE, PDF, PIXEL, TOOLS, all, called, caught, prompt, result, says, textOf, turn } from './asks.mjs';
 import { FAMILIES, KEY, Proxy, suite } from './proxy.mjs';
 
 const CHAT = FAMILIES.chat;
 const feature = suite('families', 'openai for Node', CHAT);
 const ODD = 'It\'s "odd": {{?x}} {% if %} \\n \t 👋\u200b é\nline 2';
 const IMAGE = { type: 'image_url', image_url: { url: PIXEL, detail: 'low' } };
+const FILE = { type: 'file', file: { filename: 'a.pdf', file_data: PDF } };
 const JSON_OBJECT = { response_format: { type: 'json_object' } };
 const SCHEMA = { response_format: zodResponseFormat(INVOICE, 'invoice') };
 
@@ -18,6 +19,7 @@ const SCHEMA = { response_format: zodResponseFormat(INVOICE, 'invoice') };
 const LEAST = {
   tools: { tools: TOOLS },
   vision: { parts: [IMAGE] },
+  documents: { parts: [FILE] },
   json_schema: SCHEMA,
   json_object: JSON_OBJECT,
   stop: { stop: ['stop'] },
@@ -239,6 +241,11 @@ feature('vision', { needs: 'vision' }, async (model) => {
   const two = await message(says('And these?', model, { parts: [IMAGE, IMAGE] }));
   assert.match(one.content, /I see 1 image\./);
   assert.match(two.content, /I see 2 images\./);
+});
+
+feature('documents', { needs: 'documents' }, async (model) => {
+  const request = says('What is it?', model, { parts: [FILE] });
+  assert.match((await message(request)).content, /You said: "What is it\?"/);
 });
 
 feature('json_schema', { needs: 'json_schema' }, async (model) => {

@@ -1,5 +1,6 @@
 """Requests as people write them, and what is read from the answers. asks.mjs is the same for Node."""
 
+import base64
 from typing import Literal
 
 from pydantic import BaseModel
@@ -9,6 +10,9 @@ PIXEL = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk"
     "YPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 )
+PDF = "data:application/pdf;base64," + base64.b64encode(
+    b"%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n"
+).decode()
 TOOLS = [
     {
         "type": "function",

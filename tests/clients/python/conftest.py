@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from anthropic import Anthropic
 from asks import KEY
 from openai import OpenAI
 
@@ -16,7 +17,7 @@ CHAT = FAMILIES["chat"]
 
 # Whatever this machine's environment says, the clients talk to the proxy on loopback.
 for name in list(os.environ):
-    if name.startswith(("OPENAI_", "AZURE_OPENAI_")) or name.upper().endswith("_PROXY"):
+    if name.startswith(("OPENAI_", "AZURE_OPENAI_", "ANTHROPIC_")) or name.upper().endswith("_PROXY"):
         del os.environ[name]
 
 
@@ -69,6 +70,13 @@ def client(proxy):
 def impatient(client):
     """The client without its retries."""
     return client.with_options(max_retries=0)
+
+
+@pytest.fixture
+def patient(proxy):
+    """Anthropic's client, with its retries."""
+    with Anthropic(base_url=proxy.root_url, api_key=KEY) as client:
+        yield client
 
 
 def pytest_configure(config):

@@ -6,7 +6,7 @@ import time
 
 import openai
 import pytest
-from asks import KEY, PIXEL, TOOLS, Invoice, called, prompt, reasoning_of, result, says, text_of, turn
+from asks import KEY, PDF, PIXEL, TOOLS, Invoice, called, prompt, reasoning_of, result, says, text_of, turn
 from conftest import CHAT
 
 TABLE, SDK = "families", "openai for Python"
@@ -14,12 +14,14 @@ MODELS = CHAT
 feature = pytest.mark.feature
 ODD = 'It\'s "odd": {{?x}} {% if %} \\n \t 👋\u200b é\nline 2'
 IMAGE = {"type": "image_url", "image_url": {"url": PIXEL, "detail": "low"}}
+FILE = {"type": "file", "file": {"filename": "a.pdf", "file_data": PDF}}
 JSON = {"type": "json_object"}
 
 # The least request for what a vendor may not have.
 LEAST = {
     "tools": {"tools": TOOLS},
     "vision": {"parts": [IMAGE]},
+    "documents": {"parts": [FILE]},
     "json_schema": {"response_format": openai.lib._parsing.type_to_response_format_param(Invoice)},
     "json_object": {"response_format": JSON},
     "stop": {"stop": ["stop"]},
@@ -235,6 +237,12 @@ def test_vision(create, model):
     one = create(**says("What is this?", model, parts=[IMAGE])).choices[0].message.content
     two = create(**says("And these?", model, parts=[IMAGE, IMAGE])).choices[0].message.content
     assert "I see 1 image." in one and "I see 2 images." in two
+
+
+@feature("documents", needs="documents")
+def test_documents(create, model):
+    content = create(**says("What is it?", model, parts=[FILE])).choices[0].message.content
+    assert 'You said: "What is it?"' in content
 
 
 @feature("json_schema", needs="json_schema")
