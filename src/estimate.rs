@@ -259,7 +259,7 @@ fn price(pieces: &Pieces, vocabulary: Vocabulary) -> u64 {
         Vocabulary::Other => &weights::OPEN,
     };
     let products = pieces.counts.iter().zip(weights).map(|(n, w)| *n as f64 * f64::from(*w));
-    // Some prices are corrections of others, below zero; a text of nothing else still is a token.
-    let least = u64::from(pieces.counts.iter().any(|n| *n > 0));
+    // Some prices are corrections of others, below zero; no vocabulary has anything longer than this.
+    let least = pieces.bytes.div_ceil(128);
     (products.sum::<f64>().ceil() as u64).max(least)
 }
