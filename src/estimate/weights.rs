@@ -1,4 +1,4 @@
-//! What a piece of each kind costs, by vocabulary. Made by a fit, not by hand; `tests/wire/count/README.md` says how.
+//! What a piece of each kind costs, by vocabulary. Made by a fit, not by hand; `estimate` says how well.
 
 use super::pieces::KINDS;
 
