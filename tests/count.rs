@@ -1,6 +1,7 @@
 //! The estimate of tokens against counts of real tokenizers, recorded by `wire/count/measure.mjs`.
 //!
-//! None of these texts was used for the fit.
+//! The texts are written or generated for this test and were not in the fit; a dozen are cut from this repository, of which
+//! other parts, or the same, were.
 
 use std::collections::BTreeMap;
 use std::fs;
