@@ -236,11 +236,12 @@ pub struct Reply {
     pub stop: Stop,
 }
 
-/// Token counts of one request. `input` includes `cached`, `output` includes `reasoning`.
+/// Token counts of one request. `input` includes `cached` and `cache_written`, `output` includes `reasoning`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     pub input: u64,
     pub cached: u64,
+    pub cache_written: u64,
     pub output: u64,
     pub reasoning: u64,
 }
@@ -276,10 +277,10 @@ impl Request {
     /// Gives each URL, with its JSON path, what it names.
     pub fn each_url(
         &mut self,
-        mut named: impl FnMut(&str, &str) -> Result<Source, Error>,
+        named: &mut dyn FnMut(&str, &str) -> Result<Source, Error>,
     ) -> Result<(), Error> {
         for turn in &mut self.turns {
-            each_url(&mut turn.blocks, &mut named)?;
+            each_url(&mut turn.blocks, named)?;
         }
         Ok(())
     }
@@ -313,7 +314,7 @@ const DROPPED_MAX: usize = 50;
 
 fn each_url(
     blocks: &mut [Block],
-    named: &mut impl FnMut(&str, &str) -> Result<Source, Error>,
+    named: &mut dyn FnMut(&str, &str) -> Result<Source, Error>,
 ) -> Result<(), Error> {
     for block in blocks {
         match block {

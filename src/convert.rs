@@ -11,6 +11,7 @@ use crate::dialect::{
     UpstreamDialect,
 };
 use crate::error::Error;
+use crate::families::Grammar;
 use crate::sse::Frame;
 use crate::vault::{Recorder, Vault};
 
@@ -32,19 +33,17 @@ pub struct ForClient {
 }
 
 impl Conversion {
-    /// Makes the request fit, lets `adapt` have it, and writes it down: the body for AI Core.
+    /// The request in the grammar of the model's deployments: the body for AI Core.
     pub fn prepare(
-        dialect: &'static dyn UpstreamDialect,
+        grammar: &Grammar,
         request: &mut Request,
         target: &Target<'_>,
-        adapt: impl FnOnce(&mut Request) -> Result<(), Error>,
+        adds_cache_points: bool,
         client: ForClient,
         vault: Arc<Vault>,
     ) -> Result<(Vec<u8>, Conversion), Error> {
-        let undo = dialect.fit().apply(request);
-        adapt(request)?;
-        let body = dialect.encode(request, target)?;
-        Ok((body, Conversion { dialect, undo, client, vault }))
+        let (body, undo) = grammar.body(request, target, adds_cache_points)?;
+        Ok((body, Conversion { dialect: grammar.dialect, undo, client, vault }))
     }
 
     /// A whole reply for the client.

@@ -12,6 +12,7 @@ pub mod openai_chat;
 pub(crate) mod reading;
 pub mod rerank;
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 
 use serde::Serialize;
@@ -20,7 +21,7 @@ use crate::chat::fit::Fit;
 use crate::chat::{Brackets, Event, Reply, Request, Usage};
 use crate::envelope::Envelope;
 use crate::error::Error;
-use crate::sse::Frame;
+use crate::sse::{self, Frame};
 
 /// The grammar a client speaks, told by its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,12 +40,40 @@ impl Dialect {
             Dialect::Anthropic => anthropic::error_body(error, request_id),
         }
     }
+
+    /// An error within a stream; `body` is its [`error_body`](Dialect::error_body).
+    pub fn error_frame(self, body: &str) -> Vec<u8> {
+        let mut frame = vec![];
+        match self {
+            Dialect::OpenAi => sse::write_data(&mut frame, body.as_bytes()),
+            Dialect::Anthropic => {
+                sse::write_event(&mut frame, "error", |out| out.extend_from_slice(body.as_bytes()));
+            }
+        }
+        frame
+    }
+
+    /// What keeps a stream alive and means nothing.
+    pub fn keep_alive(self) -> &'static [u8] {
+        match self {
+            Dialect::OpenAi => b": keep-alive\n\n",
+            Dialect::Anthropic => b"event: ping\ndata: {\"type\": \"ping\"}\n\n",
+        }
+    }
 }
 
 /// The half of a grammar that clients speak.
 pub trait ClientDialect: Debug + Sync {
     /// Reads a request; 400 with the JSON path of what cannot be read or carried.
     fn decode(&self, body: &Envelope) -> Result<Asked, Error>;
+    /// What is refused of requests that are not decoded, too.
+    fn check(&self, _body: &Envelope) -> Result<(), Error> {
+        Ok(())
+    }
+    /// The client's name of a field that families and upstreams know by OpenAI's.
+    fn field<'a>(&self, path: &'a str) -> Cow<'a, str> {
+        Cow::Borrowed(path)
+    }
     /// The body of a whole reply.
     fn encode(&self, reply: &Reply, head: &ReplyHead) -> Vec<u8>;
     /// Writes a stream.

@@ -11,7 +11,6 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
 
 use crate::error::Error;
 
@@ -35,7 +34,7 @@ enum Json {
     /// A range of the bytes.
     Verbatim(Range<usize>),
     /// Ours.
-    Own(String),
+    Own(Vec<u8>),
 }
 
 impl Envelope {
@@ -60,7 +59,7 @@ impl Envelope {
         match scanned {
             Ok(()) => Ok(Envelope { bytes, fields, edited: false }),
             Err(Fault::Twice(key)) => Err(Error::bad_request(key, "given twice")),
-            Err(Fault::TooMany) => {
+            Err(Fault::TooMany | Fault::Enough) => {
                 Err(Error::bad_request("body", format!("more than {KEYS_MAX} keys")))
             }
             Err(Fault::At(at, what)) => {
@@ -102,11 +101,16 @@ impl Envelope {
 
     /// Sets `key` to a JSON text, in its place or at the end.
     pub fn set(&mut self, key: &str, json: impl Into<String>) {
+        self.set_raw(key, json.into());
+    }
+
+    /// As [`set`](Envelope::set); a client's bytes need not be UTF-8.
+    pub fn set_raw(&mut self, key: &str, json: impl Into<Vec<u8>>) {
         self.edited = true;
         let value = Json::Own(json.into());
         match self.find(key) {
             Some(at) => self.fields[at].value = value,
-            None => self.fields.push(Field { key: Json::Own(quoted(key)), value }),
+            None => self.fields.push(Field { key: own(key), value }),
         }
     }
 
@@ -120,22 +124,28 @@ impl Envelope {
     /// Calls `key` `name` from now on, its value verbatim. Whether it was there.
     pub fn rename(&mut self, key: &str, name: &str) -> bool {
         let Some(at) = self.find(key) else { return false };
-        self.fields[at].key = Json::Own(quoted(name));
+        self.fields[at].key = own(name);
         self.edited = true;
         true
     }
 
     /// The objects of the list at `key`; `None` where it is no list, or not one of objects.
     pub fn list(&self, key: &str) -> Option<Vec<Envelope>> {
-        let items: Vec<&RawValue> = serde_json::from_slice(self.raw(key)?).ok()?;
-        let item = |item: &RawValue| Envelope::parse(item.get().into()).ok();
-        items.into_iter().map(item).collect()
+        let items = items(self.raw(key)?)?;
+        items.into_iter().map(|item| Envelope::parse(item.into()).ok()).collect()
     }
 
     pub fn set_list(&mut self, key: &str, items: &[Envelope]) {
         let items: Vec<_> = items.iter().map(Envelope::to_bytes).collect();
-        let items = items.join(&b","[..]);
-        self.set(key, format!("[{}]", String::from_utf8_lossy(&items)));
+        self.set_raw(key, listed(&items));
+    }
+
+    /// Takes out what is not to stay, told by key and value.
+    pub fn retain(&mut self, mut stays: impl FnMut(&str, &[u8]) -> bool) {
+        let bytes = &self.bytes;
+        let count = self.fields.len();
+        self.fields.retain(|f| stays(&read_key(f.key.of(bytes)), f.value.of(bytes)));
+        self.edited |= self.fields.len() < count;
     }
 
     /// Edits each object of the [`list`](Envelope::list) at `key`. What is not edited stays verbatim. Whether anything was.
@@ -156,9 +166,14 @@ impl Envelope {
         edit(&mut inner);
         let edited = inner.edited;
         if edited {
-            self.set(key, String::from_utf8_lossy(&inner.to_bytes()));
+            self.set_raw(key, inner.into_bytes());
         }
         edited
+    }
+
+    /// Whether it is other than what was parsed.
+    pub fn is_edited(&self) -> bool {
+        self.edited
     }
 
     fn find(&self, key: &str) -> Option<usize> {
@@ -199,7 +214,7 @@ impl Json {
     fn of<'a>(&'a self, bytes: &'a [u8]) -> &'a [u8] {
         match self {
             Json::Verbatim(range) => &bytes[range.clone()],
-            Json::Own(json) => json.as_bytes(),
+            Json::Own(json) => json,
         }
     }
 }
@@ -207,6 +222,62 @@ impl Json {
 /// The key behind its JSON.
 fn read_key(json: &[u8]) -> String {
     serde_json::from_slice(json).unwrap_or_default()
+}
+
+fn own(key: &str) -> Json {
+    Json::Own(quoted(key).into_bytes())
+}
+
+/// The items of a JSON list, verbatim; `None` where it is no list.
+pub fn items(list: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut items = vec![];
+    let mut found = |range: Range<usize>| {
+        items.push(&list[range]);
+        Ok(())
+    };
+    Scanner { bytes: list, at: 0 }.list(&mut found).ok()?;
+    Some(items)
+}
+
+/// The first item of a JSON list, verbatim; what follows it is not looked at.
+pub fn first_item(list: &[u8]) -> Option<&[u8]> {
+    let mut first = None;
+    let mut found = |range: Range<usize>| {
+        first = Some(&list[range]);
+        Err(Fault::Enough)
+    };
+    let _ = Scanner { bytes: list, at: 0 }.list(&mut found);
+    first
+}
+
+/// The value at a plain key of a JSON object, verbatim; what follows it is not looked at.
+pub fn field<'a>(object: &'a [u8], key: &str) -> Option<&'a [u8]> {
+    let mut value = None;
+    let found = |name: Json, range: Range<usize>| {
+        let name = name.of(object);
+        if &name[1..name.len() - 1] == key.as_bytes() {
+            value = Some(&object[range]);
+            return Err(Fault::Enough);
+        }
+        Ok(())
+    };
+    let _ = Scanner { bytes: object, at: 0 }.object(found);
+    value
+}
+
+/// A JSON list of these.
+pub fn listed<T: AsRef<[u8]>>(items: &[T]) -> Vec<u8> {
+    let length: usize = items.iter().map(|item| item.as_ref().len() + 1).sum();
+    let mut list = Vec::with_capacity(length + 2);
+    list.push(b'[');
+    for (i, item) in items.iter().enumerate() {
+        if i > 0 {
+            list.push(b',');
+        }
+        list.extend_from_slice(item.as_ref());
+    }
+    list.push(b']');
+    list
 }
 
 /// `text` as a JSON string.
@@ -227,9 +298,11 @@ enum Fault {
     Twice(String),
     /// More than [`KEYS_MAX`] keys.
     TooMany,
+    /// What was looked for is found: no more has to be read.
+    Enough,
 }
 
-/// Finds the top-level keys and values of an object.
+/// Finds the top-level keys and values of an object, or the items of a list.
 struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -274,6 +347,31 @@ impl Scanner<'_> {
         }
     }
 
+    fn list(
+        &mut self,
+        found: &mut impl FnMut(Range<usize>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        self.expect(b'[', "a list is expected")?;
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return self.end();
+        }
+        loop {
+            let start = self.at;
+            self.value()?;
+            found(start..self.at)?;
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b']') => {
+                    self.at += 1;
+                    return self.end();
+                }
+                _ => return self.fault("`,` or `]` is expected after a value"),
+            }
+            self.skip_space();
+        }
+    }
+
     /// A key, verbatim where it is written in the only way there is, so that keys that are equal are written alike.
     fn key(&mut self) -> Result<Json, Fault> {
         let start = self.at;
@@ -284,7 +382,7 @@ impl Scanner<'_> {
         }
         let key: String = serde_json::from_slice(json)
             .map_err(|_| Fault::At(start, "a key that is no valid string"))?;
-        Ok(Json::Own(quoted(&key)))
+        Ok(own(&key))
     }
 
     fn end(&mut self) -> Result<(), Fault> {
@@ -466,6 +564,53 @@ mod tests {
             String::from_utf8_lossy(&e.to_bytes()),
             r#"{"l":[{"a":1.10,"b":{"c":1e2}},{"x" : 2}],"m":[1]}"#
         );
+    }
+
+    #[test]
+    fn lists_and_objects_are_looked_into() {
+        let table: &[(&str, Option<&[&str]>)] = &[
+            ("[]", Some(&[])),
+            (" [ ] ", Some(&[])),
+            ("[1.10 , {\"a\": [1]},\n\"],\"]", Some(&["1.10", "{\"a\": [1]}", "\"],\""])),
+            ("[1,]", None),
+            ("[1 2]", None),
+            ("[1", None),
+            ("[1] x", None),
+            ("{}", None),
+            ("1", None),
+            ("", None),
+        ];
+        for (list, expected) in table {
+            let found = items(list.as_bytes());
+            let expected = expected.map(|e| e.iter().map(|i| i.as_bytes()).collect());
+            assert_eq!(found, expected, "{list}");
+            if let Some(found) = found {
+                assert_eq!(first_item(list.as_bytes()), found.first().copied(), "{list}");
+                assert_eq!(items(&listed(&found)), Some(found), "{list}");
+            }
+        }
+        let object = br#"{"a\"": 1, "b" : [1.10 ], "c": "#;
+        assert_eq!(field(object, "b"), Some(&b"[1.10 ]"[..]));
+        assert_eq!((field(object, "c"), field(object, "a"), field(b"[]", "a")), (None, None, None));
+        assert_eq!(first_item(b"[ {} , oops"), Some(&b"{}"[..]));
+    }
+
+    #[test]
+    fn what_is_no_utf8_stays_what_it_is() {
+        let mut e = Envelope::parse(b"{\"l\":[{\"a\":\"\xff\"},{\"b\":1}]}".to_vec()).unwrap();
+        assert!(e.edit_each("l", |item| {
+            item.remove("b");
+        }));
+        assert_eq!(e.to_bytes(), &b"{\"l\":[{\"a\":\"\xff\"},{}]}"[..]);
+    }
+
+    #[test]
+    fn what_is_not_to_stay_goes() {
+        let mut e = parse(r#"{"a":null,"b": 1.10,"c":2}"#).unwrap();
+        e.retain(|_, _| true);
+        assert!(!e.is_edited());
+        e.retain(|key, value| key != "c" && value != b"null");
+        assert_eq!(e.to_bytes(), &br#"{"b":1.10}"#[..]);
     }
 
     #[test]

@@ -176,8 +176,9 @@ impl fmt::Display for Error {
             }
             Error::NoSuchRoute { path } => write!(
                 f,
-                "There is nothing at {path}. Here are POST /v1/chat/completions, POST /v1/embeddings, \
-                 POST /v1/rerank and GET /v1/models; the base URL for OpenAI clients ends in /v1."
+                "There is nothing at {path}. Here are POST /v1/chat/completions, POST /v1/messages, POST /v1/embeddings, \
+                 POST /v1/rerank and GET /v1/models; the base URL for OpenAI clients ends in /v1, that for \
+                 Anthropic clients does not."
             ),
             Error::WrongMethod { allow } => write!(f, "This path takes {allow}."),
             Error::TooLarge { bytes_max } => write!(

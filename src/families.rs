@@ -4,21 +4,23 @@
 //! in the configuration. Rules go by family and version, so that next month's model works without a release.
 
 mod chatless;
-mod claude;
+pub mod claude;
 mod cohere;
 mod gemini;
 mod messages;
 mod mistral;
 mod nova;
 mod open;
+mod openai;
 mod orchestration;
 mod perplexity;
 
 use std::borrow::Cow;
 
+use crate::chat::fit::Undo;
 use crate::chat::{Format, Request};
 use crate::dialect::openai_chat::Quirks;
-use crate::dialect::{UpstreamDialect, anthropic, embeddings};
+use crate::dialect::{Target, UpstreamDialect, anthropic, embeddings};
 use crate::envelope::Envelope;
 use crate::error::Error;
 
@@ -46,10 +48,8 @@ pub struct Service {
     pub other_path: Option<&'static str>,
     pub embeddings: Option<Embeddings>,
     pub rerank_path: Option<&'static str>,
-    pub grammar: Grammar,
-    /// Marks what should be cached in requests that mark nothing, before they are adapted to the model of this name. `None` where the vendor caches
-    /// unasked, or not at all.
-    pub cache_points: Option<fn(&mut Request, &str)>,
+    /// `None`: they do not chat.
+    pub grammar: Option<Grammar>,
 }
 
 /// How a family's deployments are asked for embeddings.
@@ -67,26 +67,57 @@ pub type Dropped = Vec<Cow<'static, str>>;
 
 /// What the family's deployments speak.
 #[derive(Debug, Clone, Copy)]
-pub enum Grammar {
-    /// OpenAI's chat completions: a client's bytes go on as they are, but for what `adapt` changes. It gives the names of
-    /// what it had to drop.
+pub struct Grammar {
+    pub dialect: &'static dyn UpstreamDialect,
+    /// Makes a request that fits the grammar one that the model of this name takes.
+    adapt: fn(&mut Request, &str) -> Result<(), Error>,
+    /// Marks what should be cached in requests that mark nothing, before they are adapted. `None` where the vendor caches
+    /// unasked, or not at all.
+    cache_points: Option<fn(&mut Request, &str)>,
+    /// Whose bytes are not converted.
+    pub passes: Passes,
+}
+
+/// Clients whose bytes go on as they are, but for what `edit` changes. It gives the names of what it had to drop.
+#[derive(Debug, Clone, Copy)]
+pub enum Passes {
+    /// None: all are converted.
+    Nothing,
+    /// Those that speak OpenAI's chat completions. What is converted for these deployments is edited too.
     OpenAi {
-        adapt: fn(&mut Envelope, &str) -> Result<Dropped, Error>,
+        edit: fn(&mut Envelope, &str) -> Result<Dropped, Error>,
         /// What is put right in their replies.
         quirks: Quirks,
     },
-    /// Another one: decoded, made to fit, adapted to the model of this name, encoded.
-    Other {
-        dialect: &'static dyn UpstreamDialect,
-        adapt: fn(&mut Request, &str) -> Result<(), Error>,
-    },
-    /// None: they do not chat.
-    None,
+    /// Those that speak Anthropic's Messages.
+    Anthropic { edit: fn(&mut Envelope, &claude::pass::Asked<'_>) -> Result<Dropped, Error> },
+}
+
+impl Grammar {
+    /// The body that asks for what `request` does, and what has to be undone in the reply. What is lost is named in the
+    /// request.
+    pub fn body(
+        &self,
+        request: &mut Request,
+        target: &Target<'_>,
+        adds_cache_points: bool,
+    ) -> Result<(Vec<u8>, Undo), Error> {
+        let undo = self.dialect.fit().apply(request);
+        if let Some(add) = self.cache_points.filter(|_| adds_cache_points) {
+            add(request, target.model);
+        }
+        (self.adapt)(request, target.model)?;
+        let body = self.dialect.encode(request, target)?;
+        let Passes::OpenAi { edit, .. } = self.passes else { return Ok((body, undo)) };
+        let mut body = Envelope::parse(body)?;
+        edit(&mut body, target.model)?.into_iter().for_each(|name| request.drop_field(name));
+        Ok((body.into_bytes(), undo))
+    }
 }
 
 #[rustfmt::skip]
 pub const TABLE: &[Family] = &[
-    Family { name: "openai",        owner: "openai",        prefixes: &["gpt-", "chatgpt-", "o1", "o3", "o4"],                      service: Some(AZURE) },
+    Family { name: "openai",        owner: "openai",        prefixes: &["gpt-", "chatgpt-", "o1", "o3", "o4"],                      service: Some(openai::SERVICE) },
     Family { name: "openai-embedding", owner: "openai",     prefixes: &["text-embedding-"],                                       service: Some(chatless::OPENAI_EMBEDDING) },
     Family { name: "claude",        owner: "anthropic",     prefixes: &["anthropic--", "claude-"],                                service: Some(CLAUDE) },
     Family { name: "gemini-embedding", owner: "google",     prefixes: &["gemini-embedding"],                                      service: Some(chatless::GEMINI_EMBEDDING) },
@@ -108,16 +139,6 @@ const ORCHESTRATION: &str = "orchestration/";
 const AZURE_EMBEDDINGS: Embeddings =
     Embeddings { path: "/embeddings?api-version={version}", other_path: None, shape: None };
 
-const AZURE: Service = Service {
-    chat_path: "/chat/completions?api-version={version}",
-    stream_path: "/chat/completions?api-version={version}",
-    other_path: None,
-    embeddings: Some(AZURE_EMBEDDINGS),
-    rerank_path: None,
-    grammar: Grammar::OpenAi { adapt: adapt_azure_chat, quirks: Quirks::None },
-    cache_points: None,
-};
-
 /// Left open: 3.7 is documented for `/converse` only; `/invoke` is tried all the same (dossier 5b.1).
 const CLAUDE: Service = Service {
     chat_path: "/invoke",
@@ -125,8 +146,12 @@ const CLAUDE: Service = Service {
     other_path: None,
     embeddings: None,
     rerank_path: None,
-    grammar: Grammar::Other { dialect: &anthropic::Invoke, adapt: claude::adapt },
-    cache_points: Some(claude::add_cache_points),
+    grammar: Some(Grammar {
+        dialect: &anthropic::Invoke,
+        adapt: claude::adapt,
+        cache_points: Some(claude::add_cache_points),
+        passes: Passes::Anthropic { edit: claude::pass::pass },
+    }),
 };
 
 /// The family that a model's name tells, if it tells one.
@@ -167,75 +192,6 @@ fn settle_description(request: &mut Request) {
     }
 }
 
-/// Azure OpenAI behind AI Core (dossier 5a). `model` stays: it is ignored there. `stream_options` is the relay's.
-///
-/// Left open by the dossier: whether gpt-5 takes `max_tokens` (one sample of SAP's documentation shows it, every client
-/// renames it): renamed, since both names are never wrong for a reasoning model under the new one.
-fn adapt_azure_chat(body: &mut Envelope, model: &str) -> Result<Dropped, Error> {
-    let mut dropped: Dropped = vec![];
-    let reasoning = Reasoning::of(model);
-    if body.raw("max_completion_tokens").is_some_and(|value| value != b"null") {
-        // Both are given by some clients; OpenAI refuses that, the newer name is what is meant.
-        dropped.extend(body.remove("max_tokens").then_some("max_tokens".into()));
-    } else if reasoning.is_on() && body.has("max_tokens") {
-        body.remove("max_completion_tokens");
-        body.rename("max_tokens", "max_completion_tokens");
-    }
-    // Left open: gpt-5.1 and later take sampling parameters while they do not reason, by the vendor's rule.
-    let is_thinking =
-        !(reasoning.is_from((5, 1)) && body.raw("reasoning_effort") == Some(b"\"none\""));
-    if reasoning.is_on() && is_thinking {
-        let removed = SAMPLING.iter().filter(|key| body.remove(key));
-        dropped.extend(removed.map(|key| Cow::Borrowed(*key)));
-    }
-    // Left open: gpt-5.5 refuses tools together with an effort on this path (dossier 5a, one probe).
-    if reasoning.is_from((5, 5)) && body.has("tools") && body.remove("reasoning_effort") {
-        dropped.push("reasoning_effort".into());
-    }
-    Ok(dropped)
-}
-
-/// What reasoning models refuse, or take only at its default.
-const SAMPLING: &[&str] =
-    &["temperature", "top_p", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs"];
-
-/// Whether a name means one of OpenAI's reasoning models, and of which version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reasoning {
-    No,
-    /// `o1`, `o3-mini`, `o4-mini`, …
-    O,
-    /// `gpt-5`, `gpt-5.5-mini`, `gpt-6`, …
-    Gpt(u32, u32),
-}
-
-impl Reasoning {
-    fn of(model: &str) -> Reasoning {
-        let o_series = model.strip_prefix('o').and_then(|rest| rest.chars().next());
-        if o_series.is_some_and(|c| c.is_ascii_digit()) {
-            return Reasoning::O;
-        }
-        let Some(rest) = model.strip_prefix("gpt-") else { return Reasoning::No };
-        let version = rest.split('-').next().unwrap_or(rest);
-        let (major, minor) = version.split_once('.').unwrap_or((version, "0"));
-        match (major.parse(), minor.parse()) {
-            // gpt-35 is 3.5 in Azure's spelling; gpt-5-chat is the one that does not reason.
-            (Ok(major), Ok(minor)) if (5..30).contains(&major) && !rest.contains("-chat") => {
-                Reasoning::Gpt(major, minor)
-            }
-            _ => Reasoning::No,
-        }
-    }
-
-    fn is_on(self) -> bool {
-        self != Reasoning::No
-    }
-
-    fn is_from(self, version: (u32, u32)) -> bool {
-        matches!(self, Reasoning::Gpt(major, minor) if (major, minor) >= version)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,79 +218,6 @@ mod tests {
         ];
         for (model, family) in table {
             assert_eq!(of_model(model).name, family, "{model}");
-        }
-    }
-
-    #[test]
-    fn versions_are_read_from_names() {
-        let table = [
-            ("gpt-4o", Reasoning::No),
-            ("gpt-4.1-mini", Reasoning::No),
-            ("gpt-35-turbo", Reasoning::No),
-            ("gpt-5", Reasoning::Gpt(5, 0)),
-            ("gpt-5-chat", Reasoning::No),
-            ("gpt-5.6-terra", Reasoning::Gpt(5, 6)),
-            ("gpt-6.1", Reasoning::Gpt(6, 1)),
-            ("o1", Reasoning::O),
-            ("o4-mini", Reasoning::O),
-            ("omni", Reasoning::No),
-        ];
-        for (model, expected) in table {
-            assert_eq!(Reasoning::of(model), expected, "{model}");
-        }
-    }
-
-    #[test]
-    fn azure_gets_what_it_takes() {
-        let table: &[(&str, &str, &str, &[&str])] = &[
-            (
-                "gpt-4o",
-                r#"{"max_tokens":5,"temperature":0.1}"#,
-                r#"{"max_tokens":5,"temperature":0.1}"#,
-                &[],
-            ),
-            (
-                "gpt-4o",
-                r#"{"max_tokens":5,"max_completion_tokens":6}"#,
-                r#"{"max_completion_tokens":6}"#,
-                &["max_tokens"],
-            ),
-            (
-                "gpt-5",
-                r#"{"max_tokens":5,"temperature":0.1,"seed":1}"#,
-                r#"{"max_completion_tokens":5,"seed":1}"#,
-                &["temperature"],
-            ),
-            (
-                "gpt-5",
-                r#"{"reasoning_effort":"none","top_p":0.5}"#,
-                r#"{"reasoning_effort":"none"}"#,
-                &["top_p"],
-            ),
-            (
-                "gpt-5.1",
-                r#"{"reasoning_effort":"none","top_p":0.5}"#,
-                r#"{"reasoning_effort":"none","top_p":0.5}"#,
-                &[],
-            ),
-            (
-                "gpt-5.4",
-                r#"{"reasoning_effort":"low","tools":[]}"#,
-                r#"{"reasoning_effort":"low","tools":[]}"#,
-                &[],
-            ),
-            (
-                "gpt-5.5",
-                r#"{"reasoning_effort":"low","tools":[]}"#,
-                r#"{"tools":[]}"#,
-                &["reasoning_effort"],
-            ),
-            ("o3-mini", r#"{"logprobs":true}"#, r#"{}"#, &["logprobs"]),
-        ];
-        for (model, body, expected, dropped) in table {
-            let mut envelope = Envelope::parse(body.as_bytes().to_vec()).unwrap();
-            assert_eq!(adapt_azure_chat(&mut envelope, model).unwrap(), *dropped, "{model} {body}");
-            assert_eq!(String::from_utf8_lossy(&envelope.to_bytes()), *expected, "{model}");
         }
     }
 }

@@ -17,7 +17,7 @@ use memchr::memmem;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::envelope::{Envelope, quoted};
+use crate::envelope::{Envelope, field, quoted};
 use crate::error::Error;
 
 /// How many cures one request may need.
@@ -283,8 +283,18 @@ fn special(message: &str) -> Option<Cure> {
     if lower.starts_with("invalid beta flag") {
         return Some(Cure::lasting(remove("anthropic_beta")));
     }
-    if lower.starts_with("adaptive thinking is not supported") {
+    if lower.starts_with("adaptive thinking is not supported")
+        || lower.starts_with("\"thinking.type.enabled\" is not supported")
+        || is_thought_missed(bare(message))
+    {
         return Some(Cure::once(remove("thinking")));
+    }
+    if let Some(kind) = unknown_tool(bare(message)) {
+        return Some(Cure::lasting(Change::RemoveTools(vec![kind.to_owned()])));
+    }
+    let deprecated = lower.strip_suffix(" is deprecated for this model.");
+    if let Some(key @ ("`temperature`" | "`top_p`" | "`top_k`")) = deprecated {
+        return Some(Cure::lasting(remove(key.trim_matches('`'))));
     }
     if lower.ends_with("invalid `signature` in `thinking` block") {
         return Some(Cure::once(Change::RemoveThoughts));
@@ -299,6 +309,23 @@ fn special(message: &str) -> Option<Cure> {
     let types: Vec<String> = names.map(str::to_owned).collect();
     let are_names = !types.is_empty() && types.iter().all(|name| is_name(name));
     are_names.then_some(Cure::lasting(Change::RemoveTools(types)))
+}
+
+/// ``messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `tool_use`. When …``: with a budget, a
+/// loop of tool calls has to come with the thoughts that led to it, which another model may have had.
+fn is_thought_missed(message: &str) -> bool {
+    let place = message.split_once(": Expected `thinking` or `redacted_thinking`, but found `");
+    place.is_some_and(|(place, _)| place.split('.').all(is_name))
+}
+
+/// `tools.0: Input tag 'x_20300101' found using 'type' does not match any of the expected tags: …`
+fn unknown_tool(message: &str) -> Option<&str> {
+    let (number, rest) = message.strip_prefix("tools.")?.split_once(": Input tag '")?;
+    let (kind, rest) = rest.split_once('\'')?;
+    let is_refused =
+        rest.starts_with(" found using 'type' does not match any of the expected tags");
+    let is_plain = matches!(kind, "custom" | "function");
+    (is_refused && number.parse::<usize>().is_ok() && is_name(kind) && !is_plain).then_some(kind)
 }
 
 /// OpenAI's: the parameter stands in `param`, in quotes, or at the end.
@@ -349,14 +376,17 @@ fn is_name(text: &str) -> bool {
 
 fn remove(envelope: &mut Envelope, path: &[Step]) -> bool {
     let Some(Step::Key(root)) = path.first() else { return false };
-    spelling(root, |key| envelope.has(key)).is_some() && remove_in(envelope, path)
+    let leads_on = |key: &str| leads_on(envelope, key, path.len() == 1);
+    spelling(root, leads_on).is_some() && remove_in(envelope, path)
 }
 
 fn remove_in(envelope: &mut Envelope, path: &[Step]) -> bool {
     let [Step::Key(key), rest @ ..] = path else { return false };
-    // Paths name the kind of a value beside its keys: `tools.0.custom.…`
-    let Some(key) = spelling(key, |key| envelope.has(key)) else {
-        return remove_in(envelope, rest);
+    // Paths name the kind of a value beside its keys: `tools.0.custom.…`, `messages.0.content.1.text.cache_control.…`,
+    // where a text's `text` is a string, and so not what the path goes on in.
+    let leads_on = |key: &str| leads_on(envelope, key, rest.is_empty());
+    let Some(key) = spelling(key, leads_on) else {
+        return !rest.is_empty() && remove_in(envelope, rest);
     };
     match rest {
         [] => envelope.remove(&key),
@@ -367,6 +397,11 @@ fn remove_in(envelope: &mut Envelope, path: &[Step]) -> bool {
             remove_in(inner, rest);
         }),
     }
+}
+
+/// Whether a path goes on in this value, or ends with it.
+fn leads_on(envelope: &Envelope, key: &str, is_end: bool) -> bool {
+    envelope.raw(key).is_some_and(|raw| is_end || matches!(raw.first(), Some(b'{' | b'[')))
 }
 
 /// The key as it is written: Google names `function_declarations` what was sent as `functionDeclarations`.
@@ -423,20 +458,24 @@ fn remove_thoughts(envelope: &mut Envelope) -> bool {
 }
 
 fn remove_tools(envelope: &mut Envelope, types: &[String]) -> bool {
-    let Some(mut tools) = envelope.list("tools") else { return false };
-    let count = tools.len();
-    tools.retain(|tool| {
+    let Some(tools) = envelope.list("tools") else { return false };
+    let (removed, kept): (Vec<_>, Vec<_>) = tools.into_iter().partition(|tool| {
         let kind = tool.get::<String>("type", "a string").ok().flatten();
-        !kind.is_some_and(|kind| types.contains(&kind))
+        kind.is_some_and(|kind| types.contains(&kind))
     });
-    if tools.len() == count {
+    if removed.is_empty() {
         return false;
     }
-    if tools.is_empty() {
+    // Claude's choice names a tool; none that is left can be meant by one that is gone.
+    let choice = envelope.raw("tool_choice").and_then(|choice| field(choice, "name"));
+    let is_chosen = choice.is_some_and(|name| removed.iter().any(|t| t.raw("name") == Some(name)));
+    if kept.is_empty() || is_chosen {
         envelope.remove("tool_choice");
+    }
+    if kept.is_empty() {
         return envelope.remove("tools");
     }
-    envelope.set_list("tools", &tools);
+    envelope.set_list("tools", &kept);
     true
 }
 
@@ -476,6 +515,78 @@ mod tests {
                 r#"{"tools":[{"name":"a"},{"cache_control":{"type":"ephemeral"}}],"a":1.10}"#,
             ),
             ("invalid beta flag", None, r#"{"anthropic_beta":["x"]}"#, "{}"),
+            (
+                "messages.0.content.1.text.cache_control.ephemeral.scope: Extra inputs are not permitted",
+                None,
+                r#"{"messages":[{"content":"a"},{"content":[{"type":"text","text":"a","cache_control":{"scope":"x","ttl":"5m"}}]}]}"#,
+                r#"{"messages":[{"content":"a"},{"content":[{"type":"text","text":"a","cache_control":{"ttl":"5m"}}]}]}"#,
+            ),
+            (
+                "messages.2.content.0.tool_result.content.0.text.citations: Extra inputs are not permitted",
+                None,
+                r#"{"messages":[{"content":[{"content":[{"text":"a","citations":null}],"tool_use_id":"c"}]}]}"#,
+                r#"{"messages":[{"content":[{"content":[{"text":"a"}],"tool_use_id":"c"}]}]}"#,
+            ),
+            (
+                "messages.1.content.0.tool_use.caller: Extra inputs are not permitted",
+                None,
+                r#"{"messages":[{"content":[{"input":{"caller": 1.10},"caller":{}}]}]}"#,
+                r#"{"messages":[{"content":[{"input":{"caller": 1.10}}]}]}"#,
+            ),
+            (
+                "messages.1.content.0.thinking.estimated: Extra inputs are not permitted",
+                None,
+                r#"{"messages":[{"content":[{"thinking":"hm","estimated":1}]}]}"#,
+                r#"{"messages":[{"content":[{"thinking":"hm"}]}]}"#,
+            ),
+            (
+                "system.0.cache_control.ephemeral.scope: Extra inputs are not permitted",
+                None,
+                r#"{"system":[{"text":"a","cache_control":{"scope":"x"}}]}"#,
+                r#"{"system":[{"text":"a","cache_control":{}}]}"#,
+            ),
+            (
+                "output_config.task_budget.total: Extra inputs are not permitted",
+                None,
+                r#"{"output_config":{"effort":"low","task_budget":{"total":1}}}"#,
+                r#"{"output_config":{"effort":"low","task_budget":{}}}"#,
+            ),
+            (
+                "thinking.adaptive.display: Extra inputs are not permitted",
+                None,
+                r#"{"thinking":{"type":"adaptive","display":"omitted"}}"#,
+                r#"{"thinking":{"type":"adaptive"}}"#,
+            ),
+            (
+                "output_config: Extra inputs are not permitted",
+                None,
+                r#"{"output_config":{"effort":"low"},"a":1}"#,
+                r#"{"a":1}"#,
+            ),
+            (
+                "messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `tool_use`. When `thinking` is enabled, a final `assistant` message must start with a thinking block",
+                None,
+                r#"{"thinking":{"type":"enabled"},"messages":[ ]}"#,
+                r#"{"messages":[ ]}"#,
+            ),
+            (
+                "\"thinking.type.enabled\" is not supported for this model. Use \"thinking.type.adaptive\"",
+                None,
+                r#"{"thinking":{"type":"enabled"},"a":1}"#,
+                r#"{"a":1}"#,
+            ),
+            (
+                "`top_k` is deprecated for this model.",
+                None,
+                r#"{"top_k":5,"top_p":1}"#,
+                r#"{"top_p":1}"#,
+            ),
+            (
+                "tools.1: Input tag 'memory_20250818' found using 'type' does not match any of the expected tags: 'custom'",
+                None,
+                r#"{"tools":[{"name":"f"},{"type":"memory_20250818","name":"memory"}],"tool_choice":{"type":"tool","name":"memory"}}"#,
+                r#"{"tools":[{"name":"f"}]}"#,
+            ),
             (
                 "Invalid JSON payload received. Unknown name \"strict\" at 'tools[0].function_declarations[0]': Cannot find field.",
                 None,
@@ -560,6 +671,11 @@ mod tests {
             "Invalid value: 'thinking: Extra inputs are not permitted'",
             "x: input \"a b: Extra inputs are not permitted",
             "***.***: Extra inputs are not permitted",
+            "Invalid value: 'a b: Expected `thinking` or `redacted_thinking`, but found `text`'",
+            "messages.0.content.0: Input tag 'x' found using 'type' does not match any of the expected tags: 'text'",
+            "tools.0: Input tag 'a b' found using 'type' does not match any of the expected tags: 'custom'",
+            "tools.0: Input tag 'custom' found using 'type' does not match any of the expected tags: 'a'",
+            "`messages` is deprecated for this model.",
             "Invalid value: 'Unknown name \"labels\": Cannot find field.'",
             "Invalid 'a': \"{'type': 'extra_forbidden', 'loc': ('body', 'store')}\"",
             "Invalid value: 'invalid beta flag'",
@@ -606,6 +722,12 @@ mod tests {
             ("Unsupported parameter: 'verbosity'.", Some("unsupported_value"), false),
             ("`temperature` and `top_p` cannot both be specified for this model.", None, false),
             ("adaptive thinking is not supported on this model", None, false),
+            (
+                "messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `text`.",
+                None,
+                false,
+            ),
+            ("`temperature` is deprecated for this model.", None, true),
             ("Unsupported parameter: 'temperature' is not supported.", None, true),
             ("speed: Extra inputs are not permitted", None, true),
             ("invalid beta flag", None, true),
@@ -677,7 +799,8 @@ mod tests {
             let healed = cure.apply(with.as_bytes()).unwrap();
             assert_eq!(String::from_utf8_lossy(&healed), without, "{cure}");
         }
-        let unrelated = br#"{"a":1,"speed":2}"#;
-        assert_eq!(without("thinking.enabled.speed").apply(unrelated), None);
+        for unrelated in [&br#"{"a":1,"speed":2}"#[..], br#"{"thinking":1,"speed":2}"#] {
+            assert_eq!(without("thinking.enabled.speed").apply(unrelated), None);
+        }
     }
 }

@@ -7,7 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
-use crate::dialect::{Dialect, ReplyHead, anthropic, openai_chat};
+use crate::dialect::{ClientDialect, Dialect, ReplyHead, anthropic, openai_chat};
+use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::models::Models;
 
@@ -56,6 +57,17 @@ pub fn model(models: &Models, name: &str, dialect: Dialect) -> Result<String, Er
         Dialect::OpenAi => openai_chat::model(name, model.family.owner),
         Dialect::Anthropic => anthropic::model(name),
     })
+}
+
+/// `POST /v1/messages/count_tokens`: AI Core has nothing of the kind, so it is an estimate.
+pub fn count(mut body: Envelope) -> Result<String, Error> {
+    if !body.has("max_tokens") {
+        body.set("max_tokens", "1");
+    }
+    anthropic::Messages.check(&body)?;
+    let asked = anthropic::Messages.decode(&body)?;
+    let count = asked.request.bytes() / 4;
+    Ok(json!({"input_tokens": count}).to_string())
 }
 
 /// What a reply says of itself: a new id, now, and the name the client used.

@@ -22,16 +22,16 @@ use crate::aicore::{
     AiCore, FetchSettings, Fetcher, HeaderText, Request, Response, Settings, URLS_MAX, Url,
 };
 use crate::auth::Auth;
-use crate::chat::{self, Source};
+use crate::chat::Source;
 use crate::config::{Config, Limits};
 use crate::convert::{Conversion, ForClient};
 use crate::credentials::Credentials;
 use crate::deployed::{self, Deployed};
 use crate::dialect::openai_chat::{self, ChatCompletions, PassStream, Quirks};
-use crate::dialect::{ClientDialect, Target, UpstreamDialect, embeddings, rerank};
+use crate::dialect::{ClientDialect, Target, anthropic, embeddings, rerank};
 use crate::envelope::Envelope;
 use crate::error::Error;
-use crate::families::{Grammar, Service};
+use crate::families::{Grammar, Passes, Service, claude};
 use crate::healing::{CURES_MAX, Cure};
 use crate::models::{Deployment, Model, Models};
 use crate::routes::{Action, Route, route};
@@ -155,7 +155,7 @@ impl Relay {
             Action::Preflight => {
                 return exchange.answer_empty(204, self.preflight_headers(exchange));
             }
-            Action::Health => return exchange.answer_json(200, local::health()),
+            Action::Root | Action::Health => return exchange.answer_json(200, local::health()),
             Action::Ready => {
                 let (status, body) = local::ready(&self.models, self.can_authenticate());
                 return exchange.answer_json(status, body);
@@ -165,13 +165,13 @@ impl Relay {
         self.authenticate(exchange)?;
         match route.action {
             Action::Models => {
-                exchange.answer_json(200, local::models(&self.models, exchange.list_dialect()))
+                exchange.answer_json(200, local::models(&self.models, exchange.dialect))
             }
             Action::Model => {
                 let name = route.name.as_deref().unwrap_or("");
-                exchange
-                    .answer_json(200, local::model(&self.models, name, exchange.list_dialect())?)
+                exchange.answer_json(200, local::model(&self.models, name, exchange.dialect)?)
             }
+            Action::Telemetry => exchange.answer_json(200, "{}"),
             _ => self.relay(exchange, &route),
         }
     }
@@ -196,43 +196,64 @@ impl Relay {
             })?,
         };
         exchange.line.borrow_mut().model = name.chars().take(200).collect();
+        let is_long_context = name.ends_with("[1m]");
         let model = self.models.find(&name)?;
         let model = match model.known() {
             Some(known) => known,
             None => self.look_up(exchange, model)?,
         };
         let service = served(model, route.action)?;
-        let is_stream = route.action == Action::ChatCompletions
+        if route.action == Action::CountTokens {
+            return exchange.answer_json(200, local::count(body)?);
+        }
+        let is_stream = matches!(route.action, Action::ChatCompletions | Action::Messages)
             && body.get::<bool>("stream", "true or false")?.unwrap_or(false);
         if is_stream {
             exchange.line.borrow_mut().is_stream = true;
             exchange.keep_alive.set(Some(Duration::from_millis(self.limits.keep_alive_ms)));
         }
-        let call = match (route.action, service.grammar) {
-            (Action::Embeddings, _) => {
+        let call = match route.action {
+            Action::Embeddings => {
                 let (bytes, way) = embeddings_way(exchange, service, &body)?;
                 Call { action: route.action, is_stream: false, bytes, way, model: name }
             }
-            (Action::Rerank, _) => {
+            Action::Rerank => {
                 let asked = rerank::Asked::decode(&body)?;
                 exchange.line.borrow_mut().dropped.clone_from(&asked.dropped);
                 let bytes = asked.encode(model.deployed_name()).into();
                 let way = Way::Ranks(asked.into());
                 Call { action: route.action, is_stream: false, bytes, way, model: name }
             }
-            (_, Grammar::None) => return Err(Error::Internal),
-            (_, Grammar::OpenAi { adapt, quirks }) => {
-                let dropped = adapt(&mut body, model.deployed_name())?;
-                exchange.line.borrow_mut().dropped = dropped;
-                let wants_usage = is_stream && ask_for_usage(&mut body, quirks)?;
-                let way = Way::Passes { wants_usage, quirks };
-                Call { action: route.action, is_stream, bytes: body.to_bytes(), way, model: name }
-            }
-            (_, Grammar::Other { dialect, adapt }) => {
-                let (bytes, conversion) =
-                    self.convert(exchange, model, dialect, adapt, &body, &name)?;
-                let way = Way::Converted(conversion.into());
-                Call { action: route.action, is_stream, bytes: bytes.into(), way, model: name }
+            _ => {
+                let grammar = service.grammar.as_ref().ok_or(Error::Internal)?;
+                let client = client_dialect(route.action);
+                client.check(&body)?;
+                let (bytes, way) = match (route.action, grammar.passes) {
+                    (Action::ChatCompletions, Passes::OpenAi { edit, quirks }) => {
+                        let dropped = edit(&mut body, model.deployed_name())?;
+                        exchange.line.borrow_mut().dropped = dropped;
+                        let wants_usage = is_stream && ask_for_usage(&mut body, quirks)?;
+                        (body.to_bytes(), Way::Passes { wants_usage, quirks })
+                    }
+                    (Action::Messages, Passes::Anthropic { edit }) if claude::passes(&body) => {
+                        let bytes = body.to_bytes().len();
+                        self.fetch_media(exchange, bytes, |named| {
+                            claude::pass::each_url(&mut body, named)
+                        })?;
+                        let betas = exchange.client.header("anthropic-beta");
+                        let model = model.deployed_name();
+                        let asked = claude::pass::Asked { model, betas, is_long_context };
+                        let dropped = edit(&mut body, &asked)?;
+                        exchange.line.borrow_mut().dropped = dropped;
+                        (body.to_bytes(), Way::PassesMessages)
+                    }
+                    _ => {
+                        let (bytes, conversion) =
+                            self.convert(exchange, model, client, grammar, &body, &name)?;
+                        (bytes.into(), Way::Converted(conversion.into()))
+                    }
+                };
+                Call { action: route.action, is_stream, bytes, way, model: name }
             }
         };
         self.try_deployments(exchange, model, &call)
@@ -243,36 +264,36 @@ impl Relay {
         &self,
         exchange: &Rc<Exchange>,
         model: &Model,
-        dialect: &'static dyn UpstreamDialect,
-        adapt: fn(&mut chat::Request, &str) -> Result<(), Error>,
+        client: &'static dyn ClientDialect,
+        grammar: &Grammar,
         body: &Envelope,
         name: &str,
     ) -> Result<(Vec<u8>, Conversion), Error> {
-        let asked = ChatCompletions.decode(body)?;
+        let asked = client.decode(body)?;
         let (mut request, is_stream) = (asked.request, asked.is_stream);
-        if !dialect.takes_urls() {
-            self.fetch_media(exchange, &mut request, body.to_bytes().len())?;
+        if !grammar.dialect.takes_urls() {
+            let bytes = body.to_bytes().len();
+            self.fetch_media(exchange, bytes, |named| request.each_url(named))?;
         }
         self.vault.restore(&mut request, Instant::now());
         let head = local::reply_head(name);
         let target = Target { model: model.deployed_name(), is_stream };
-        let cache_points = model.family.service.as_ref().and_then(|s| s.cache_points);
         let converted = Conversion::prepare(
-            dialect,
+            grammar,
             &mut request,
             &target,
-            |request| {
-                if let Some(add) = cache_points.filter(|_| self.adds_cache_points) {
-                    add(request, target.model);
-                }
-                adapt(request, target.model)
-            },
-            ForClient { dialect: &ChatCompletions, head, wants_usage: asked.wants_usage },
+            self.adds_cache_points,
+            ForClient { dialect: client, head, wants_usage: asked.wants_usage },
             self.vault.clone(),
         );
-        exchange.line.borrow_mut().dropped = std::mem::take(&mut request.dropped);
-        let (bytes, conversion) = converted?;
-        Ok((bytes, conversion))
+        let dropped = request.dropped.iter().map(|path| client.field(path).into_owned());
+        exchange.note_dropped(dropped.collect());
+        converted.map_err(|error| match error {
+            Error::Refused { path, what } => {
+                Error::Refused { path: client.field(&path).into_owned(), what }
+            }
+            error => error,
+        })
     }
 
     /// Asks the AI API what a deployment of the model serves. Where it does not say, the model is what its name was taken
@@ -333,17 +354,17 @@ impl Relay {
         }
     }
 
-    /// Puts what URLs name into the request itself.
+    /// Gets what URLs name, which is to be put into the request itself.
     fn fetch_media(
         &self,
         exchange: &Rc<Exchange>,
-        request: &mut chat::Request,
         body_bytes: usize,
+        each: impl FnOnce(&mut Named<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let mut room = self.limits.body_bytes_max.saturating_sub(body_bytes) / 4 * 3;
         let began = Instant::now();
         let mut count = 0;
-        request.each_url(|url, path| {
+        each(&mut |url, path| {
             count += 1;
             if began.elapsed() > Duration::from_millis(self.limits.image_ms_max) {
                 let why = "not fetched in time (`limits.image_ms_max`); send data: URLs";
@@ -404,6 +425,10 @@ impl Relay {
                     let mut stream = PassStream::new(&call.model, *wants_usage, *quirks);
                     exchange.pass_stream(response, &mut stream)
                 }
+                Way::PassesMessages => {
+                    let mut stream = anthropic::PassStream::new(&call.model);
+                    exchange.pass_stream(response, &mut stream)
+                }
                 Way::Converted(conversion) => {
                     exchange.pass_stream(response, &mut conversion.stream())
                 }
@@ -413,6 +438,7 @@ impl Relay {
         let body = response.read_all(self.limits.reply_bytes_max)?;
         let (body, usage) = match &call.way {
             Way::Passes { quirks, .. } => openai_chat::pass_reply(body, &call.model, *quirks)?,
+            Way::PassesMessages => anthropic::pass_reply(body, &call.model)?,
             Way::Converted(conversion) => conversion.whole(&body)?,
             Way::Ranks(asked) => (asked.reply(body, &call.model)?, None),
             Way::Embeds(_) => return Err(Error::Internal),
@@ -593,6 +619,8 @@ enum Way {
         wants_usage: bool,
         quirks: Quirks,
     },
+    /// As Anthropic's Messages have it.
+    PassesMessages,
     Converted(Box<Conversion>),
     Embeds(Box<embeddings::Asked>),
     Ranks(Box<rerank::Asked>),
@@ -640,7 +668,7 @@ fn served(model: &Model, action: Action) -> Result<&'static Service, Error> {
     let can = |service: &&Service| match action {
         Action::Embeddings => service.embeddings.is_some(),
         Action::Rerank => service.rerank_path.is_some(),
-        _ => !matches!(service.grammar, Grammar::None),
+        _ => service.grammar.is_some(),
     };
     let (name, family) = (&model.name, model.family.name);
     let cannot = match action {
@@ -651,6 +679,17 @@ fn served(model: &Model, action: Action) -> Result<&'static Service, Error> {
     model.family.service.as_ref().filter(can).ok_or_else(|| {
         Error::bad_request("model", format!("`{name}` is of the {family} family, which {cannot}"))
     })
+}
+
+/// Gives what a URL names, which stands at a JSON path of the client's request.
+type Named<'a> = dyn FnMut(&str, &str) -> Result<Source, Error> + 'a;
+
+/// The grammar of those who ask for this.
+fn client_dialect(action: Action) -> &'static dyn ClientDialect {
+    match action {
+        Action::Messages => &anthropic::Messages,
+        _ => &ChatCompletions,
+    }
 }
 
 /// A request for embeddings: its body, or what takes several.

@@ -1,4 +1,4 @@
-//! Which method and path is which action, and in which dialect its answers are. One table; a new API is a row.
+//! Which method and path is which action, and in which dialect its errors are. One table; a new API is a row.
 
 use crate::dialect::Dialect;
 use crate::error::Error;
@@ -7,10 +7,17 @@ use crate::error::Error;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     ChatCompletions,
+    /// Anthropic's Messages.
+    Messages,
+    CountTokens,
     Embeddings,
     Rerank,
     Models,
     Model,
+    /// What Claude Code tells of itself.
+    Telemetry,
+    /// Whether there is anything at all.
+    Root,
     Health,
     Ready,
     /// A CORS preflight, on any path.
@@ -21,7 +28,6 @@ pub enum Action {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     pub action: Action,
-    pub dialect: Dialect,
     /// The part of the path that stands for `{}`: a model's name.
     pub name: Option<String>,
 }
@@ -36,12 +42,16 @@ struct Row {
 const TABLE: &[Row] = &[
     Row { method: "POST", path: "/chat/completions",                action: Action::ChatCompletions },
     Row { method: "POST", path: "/deployments/{}/chat/completions", action: Action::ChatCompletions },
+    Row { method: "POST", path: "/messages",                        action: Action::Messages },
+    Row { method: "POST", path: "/messages/count_tokens",           action: Action::CountTokens },
     Row { method: "POST", path: "/embeddings",                      action: Action::Embeddings },
     Row { method: "POST", path: "/deployments/{}/embeddings",       action: Action::Embeddings },
     Row { method: "POST", path: "/rerank",                          action: Action::Rerank },
     Row { method: "POST", path: "/v2/rerank",                       action: Action::Rerank },
     Row { method: "GET",  path: "/models",                          action: Action::Models },
     Row { method: "GET",  path: "/models/{}",                       action: Action::Model },
+    Row { method: "POST", path: "/api/event_logging/batch",         action: Action::Telemetry },
+    Row { method: "POST", path: "/api/event_logging/v2/batch",      action: Action::Telemetry },
     Row { method: "GET",  path: "/health",                          action: Action::Health },
     Row { method: "GET",  path: "/ready",                           action: Action::Ready },
 ];
@@ -53,14 +63,17 @@ const PREFIXES: &[&str] = &["/openai/v1", "/anthropic/v1", "/openai", "/anthropi
 pub fn route(method: &str, target: &str) -> Result<Route, Error> {
     let path = path_of(target);
     if method == "OPTIONS" {
-        return Ok(Route { action: Action::Preflight, dialect: dialect_of(target), name: None });
+        return Ok(Route { action: Action::Preflight, name: None });
+    }
+    if path.is_empty() && matches!(method, "GET" | "HEAD") {
+        return Ok(Route { action: Action::Root, name: None });
     }
     let mut allow: Option<&'static str> = None;
     for rest in PREFIXES.iter().filter_map(|prefix| path.strip_prefix(prefix)) {
         for row in TABLE {
             let Some(name) = matches(row.path, rest) else { continue };
             if row.method == method || (row.method == "GET" && method == "HEAD") {
-                return Ok(Route { action: row.action, dialect: dialect_of(target), name });
+                return Ok(Route { action: row.action, name });
             }
             allow = Some(if row.method == "GET" { "GET, HEAD, OPTIONS" } else { "POST, OPTIONS" });
         }
@@ -71,15 +84,21 @@ pub fn route(method: &str, target: &str) -> Result<Route, Error> {
     })
 }
 
-/// The dialect of the API that a path belongs to or is nearest to.
-pub fn dialect_of(target: &str) -> Dialect {
+/// The dialect of the API that a path belongs to or is nearest to. Where both have it, Anthropic's clients are told by their
+/// version header.
+pub fn dialect_of(target: &str, has_anthropic_version: bool) -> Dialect {
     let path = path_of(target);
-    if path.starts_with("/anthropic") || path.contains("/messages") {
-        Dialect::Anthropic
-    } else {
-        Dialect::OpenAi
+    let is_of = |words: &[&str]| words.iter().any(|word| path.contains(word));
+    match () {
+        () if path.starts_with("/anthropic") || is_of(&["/messages"]) => Dialect::Anthropic,
+        () if path.starts_with("/openai") || is_of(OPENAI) => Dialect::OpenAi,
+        () if has_anthropic_version => Dialect::Anthropic,
+        () => Dialect::OpenAi,
     }
 }
+
+/// In the paths of OpenAI's APIs only.
+const OPENAI: &[&str] = &["/chat/completions", "/embeddings", "/deployments/", "/responses"];
 
 /// The target without query, fragment and trailing slash.
 fn path_of(target: &str) -> &str {
@@ -135,6 +154,12 @@ mod tests {
                 Some("gpt-4o"),
             ),
             ("POST", "/openai/deployments/a%5Bb%5D%/embeddings", Embeddings, Some("a[b]%")),
+            ("POST", "/v1/messages?beta=true", Messages, None),
+            ("POST", "/anthropic/v1/messages", Messages, None),
+            ("POST", "/v1/messages/count_tokens", CountTokens, None),
+            ("POST", "/api/event_logging/batch", Telemetry, None),
+            ("HEAD", "/", Root, None),
+            ("GET", "/?x", Root, None),
             ("POST", "/v1/rerank", Rerank, None),
             ("POST", "/rerank/", Rerank, None),
             ("POST", "/v2/rerank", Rerank, None),
@@ -157,7 +182,9 @@ mod tests {
             ("POST", "/v1/models", 405, Some("GET, HEAD, OPTIONS")),
             ("GET", "/v2/rerank", 405, Some("POST, OPTIONS")),
             ("DELETE", "/health", 405, Some("GET, HEAD, OPTIONS")),
-            ("GET", "/", 404, None),
+            ("POST", "/", 404, None),
+            ("GET", "/v1/messages", 405, Some("POST, OPTIONS")),
+            ("POST", "/v1/messages/batches", 404, None),
             ("GET", "/v1", 404, None),
             ("POST", "/openai/deployments//embeddings", 404, None),
             ("POST", "/openai/deployments/a/b/embeddings", 404, None),
@@ -171,8 +198,15 @@ mod tests {
 
     #[test]
     fn the_nearest_api_speaks() {
-        assert_eq!(dialect_of("/v1/messages?beta=true"), Dialect::Anthropic);
-        assert_eq!(dialect_of("/anthropic/v1/x"), Dialect::Anthropic);
-        assert_eq!(dialect_of("/nonsense"), Dialect::OpenAi);
+        for (target, has_version, dialect) in [
+            ("/v1/messages?beta=true", false, Dialect::Anthropic),
+            ("/anthropic/v1/x", false, Dialect::Anthropic),
+            ("/v1/models", true, Dialect::Anthropic),
+            ("/v1/models", false, Dialect::OpenAi),
+            ("/v1/chat/completions", true, Dialect::OpenAi),
+            ("/nonsense", false, Dialect::OpenAi),
+        ] {
+            assert_eq!(dialect_of(target, has_version), dialect, "{target}");
+        }
     }
 }

@@ -140,8 +140,14 @@ pub fn write_data(out: &mut Vec<u8>, data: &[u8]) {
     out.extend_from_slice(b"\n\n");
 }
 
-/// A comment: keeps a connection alive and means nothing.
-pub const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
+/// Appends a frame with a name and the data that `write` writes, of one line.
+pub fn write_event(out: &mut Vec<u8>, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+    out.extend_from_slice(b"event: ");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\ndata: ");
+    write(out);
+    out.extend_from_slice(b"\n\n");
+}
 
 fn frame(raw: &[u8]) -> Frame<'_> {
     let mut event = None;

@@ -82,10 +82,10 @@ fn the_api_version_is_the_configured_one() {
 fn what_is_not_there_says_so_in_the_nearest_dialect() {
     let proxy = Proxy::start();
     let table = [
-        ("GET", "/", 404, "", false),
+        ("POST", "/", 404, "", false),
         ("GET", "/v1/nothing", 404, "", false),
         ("POST", "/v2/chat/completions", 404, "", false),
-        ("POST", "/v1/messages", 404, "", true),
+        ("POST", "/v1/messages/batches", 404, "", true),
         ("GET", "/anthropic/v1/nothing", 404, "", true),
         ("GET", CHAT, 405, "POST, OPTIONS", false),
         ("HEAD", CHAT, 405, "POST, OPTIONS", false),

@@ -12,7 +12,7 @@ use sap_ai_core_llm_proxy::chat::{
 use sap_ai_core_llm_proxy::dialect::anthropic::Invoke;
 use sap_ai_core_llm_proxy::dialect::{Target, UpstreamDialect};
 use sap_ai_core_llm_proxy::error::Error;
-use sap_ai_core_llm_proxy::families::{self, Grammar};
+use sap_ai_core_llm_proxy::families;
 use sap_ai_core_llm_proxy::sse::Frames;
 
 #[test]
@@ -219,10 +219,8 @@ fn what_cannot_be_carried_is_refused() {
 /// The body for this model, as the relay has it made.
 fn adapted(model: &str, request: &mut Request) -> Result<String, Error> {
     let Some(service) = &families::of_model(model).service else { panic!("not served") };
-    let Grammar::Other { dialect, adapt } = service.grammar else { panic!("not Claude's") };
-    dialect.fit().apply(request);
-    adapt(request, model)?;
-    let body = dialect.encode(request, &Target { model, is_stream: true })?;
+    let target = Target { model, is_stream: true };
+    let (body, _) = service.grammar.unwrap().body(request, &target, false)?;
     Ok(String::from_utf8(body).unwrap())
 }
 

@@ -14,7 +14,7 @@ use sap_ai_core_llm_proxy::chat::{
 };
 use sap_ai_core_llm_proxy::dialect::gemini::Gemini;
 use sap_ai_core_llm_proxy::dialect::{Target, UpstreamDialect};
-use sap_ai_core_llm_proxy::families::{self, Grammar};
+use sap_ai_core_llm_proxy::families;
 use sap_ai_core_llm_proxy::sse::Frames;
 
 /// A budget for thinking, and levels with and without the lowest.
@@ -175,10 +175,8 @@ fn a_url_is_refused_with_its_path() {
 /// What AI Core gets, and what it does not.
 fn sent(mut request: Request, model: &str) -> String {
     let service = families::of_model(model).service.as_ref().unwrap();
-    let Grammar::Other { dialect, adapt } = service.grammar else { panic!("{model}") };
-    dialect.fit().apply(&mut request);
-    adapt(&mut request, model).unwrap();
-    let body = dialect.encode(&request, &Target { model, is_stream: true }).unwrap();
+    let target = Target { model, is_stream: true };
+    let (body, _) = service.grammar.unwrap().body(&mut request, &target, false).unwrap();
     serde_json::from_slice::<serde_json::Value>(&body).unwrap();
     let mut text = String::from_utf8(body).unwrap() + "\n";
     if !request.dropped.is_empty() {

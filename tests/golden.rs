@@ -8,19 +8,77 @@ use std::path::{Path, PathBuf};
 
 use sap_ai_core_llm_proxy::chat::Usage;
 use sap_ai_core_llm_proxy::dialect::openai_chat::{PassStream, Quirks, pass_reply};
-use sap_ai_core_llm_proxy::dialect::{Dialect, Passing};
+use sap_ai_core_llm_proxy::dialect::{Dialect, Passing, anthropic};
 use sap_ai_core_llm_proxy::error::Error;
 use support::{KEY, Proxy, pass};
 
 /// One of each rule: a plain model, reasoning ones of the g and the o kind, and the newest.
 const MODELS: [&str; 4] = ["gpt-4o", "gpt-5", "gpt-5.5", "o3"];
 
-/// The folders of replies, and whose they are.
-const REPLIES: [(&str, Quirks); 3] = [
-    ("reply/openai_chat", Quirks::None),
-    ("reply/vllm", Quirks::Vllm),
-    ("reply/perplexity", Quirks::Perplexity),
+/// Replies, and how they reach clients.
+struct Replies {
+    /// Where they are, and where what clients get is.
+    folder: &'static str,
+    golden: &'static str,
+    dialect: Dialect,
+    /// For a client that asks for the usage, or does not.
+    stream: fn(bool) -> Box<dyn Passing>,
+    whole: fn(Vec<u8>) -> Result<(Vec<u8>, Option<Usage>), Error>,
+}
+
+impl Replies {
+    const fn openai(
+        folder: &'static str,
+        stream: fn(bool) -> Box<dyn Passing>,
+        whole: fn(Vec<u8>) -> Result<(Vec<u8>, Option<Usage>), Error>,
+    ) -> Replies {
+        Replies { folder, golden: folder, dialect: Dialect::OpenAi, stream, whole }
+    }
+
+    fn golden(&self, case: &Path, extension: &str) -> PathBuf {
+        let name = case.with_extension(extension);
+        wire(self.golden).join(name.file_name().unwrap())
+    }
+
+    fn wishes(&self) -> &'static [(bool, &'static str)] {
+        match self.dialect {
+            Dialect::OpenAi => &[(false, "out"), (true, "usage.out")],
+            Dialect::Anthropic => &[(false, "out")],
+        }
+    }
+}
+
+const REPLIES: [Replies; 4] = [
+    Replies::openai(
+        "reply/openai_chat",
+        |usage| passed(usage, Quirks::None),
+        |body| pass_reply(body, NAME, Quirks::None),
+    ),
+    Replies::openai(
+        "reply/vllm",
+        |usage| passed(usage, Quirks::Vllm),
+        |body| pass_reply(body, NAME, Quirks::Vllm),
+    ),
+    Replies::openai(
+        "reply/perplexity",
+        |usage| passed(usage, Quirks::Perplexity),
+        |body| pass_reply(body, NAME, Quirks::Perplexity),
+    ),
+    Replies {
+        folder: "upstream/claude",
+        golden: "reply/messages",
+        dialect: Dialect::Anthropic,
+        stream: |_| Box::new(anthropic::PassStream::new(NAME)),
+        whole: |body| anthropic::pass_reply(body, NAME),
+    },
 ];
+
+/// What the client called the model.
+const NAME: &str = "the-alias";
+
+fn passed(wants_usage: bool, quirks: Quirks) -> Box<dyn Passing> {
+    Box::new(PassStream::new(NAME, wants_usage, quirks))
+}
 
 #[test]
 fn requests() {
@@ -42,17 +100,21 @@ fn requests() {
 
 #[test]
 fn streams() {
-    for (folder, quirks) in REPLIES {
-        for (case, bytes) in cases(folder, "sse") {
-            for (wants_usage, extension) in [(false, "out"), (true, "usage.out")] {
-                let mut stream = PassStream::new("the-alias", wants_usage, quirks);
-                let passed = pass([&*bytes], &mut stream);
-                let out = stream_shown(passed, stream.usage());
-                check(&case.with_extension(extension), &out);
+    for replies in &REPLIES {
+        for (case, bytes) in cases(replies.folder, "sse") {
+            for (wants_usage, extension) in replies.wishes() {
+                let shown = |chunks: &mut dyn Iterator<Item = &[u8]>| {
+                    let mut stream = (replies.stream)(*wants_usage);
+                    let passed = pass(chunks, &mut *stream);
+                    stream_shown(replies.dialect, passed, stream.usage())
+                };
+                let out = shown(&mut [&*bytes].into_iter());
+                // Of a whole reply and a stream of one name, this is the stream.
+                let is_openai = replies.dialect == Dialect::OpenAi;
+                let extension = if is_openai { extension } else { "sse.out" };
+                check(&replies.golden(&case, extension), &out);
                 // Cut anywhere, it is the same.
-                let mut stream = PassStream::new("the-alias", wants_usage, quirks);
-                let passed = pass(bytes.chunks(1), &mut stream);
-                assert_eq!(stream_shown(passed, stream.usage()), out, "{case:?}");
+                assert_eq!(shown(&mut bytes.chunks(1)), out, "{case:?}");
             }
         }
     }
@@ -60,14 +122,16 @@ fn streams() {
 
 #[test]
 fn what_is_complete_stays_complete_wherever_the_rest_is_cut() {
-    for (folder, quirks) in REPLIES {
-        for (case, bytes) in cases(folder, "sse") {
-            if !is_complete(&bytes, quirks) {
+    for replies in &REPLIES {
+        for (case, bytes) in cases(replies.folder, "sse") {
+            let is_complete =
+                |bytes: &[u8]| pass([bytes], &mut *(replies.stream)(true)).1.is_none();
+            if !is_complete(&bytes) {
                 continue;
             }
             let mut was_complete = false;
             for at in 0..bytes.len() {
-                let is_complete = is_complete(&bytes[..at], quirks);
+                let is_complete = is_complete(&bytes[..at]);
                 assert!(!was_complete || is_complete, "{case:?} until {at}");
                 was_complete = is_complete;
             }
@@ -75,20 +139,20 @@ fn what_is_complete_stays_complete_wherever_the_rest_is_cut() {
     }
 }
 
-fn is_complete(bytes: &[u8], quirks: Quirks) -> bool {
-    pass([bytes], &mut PassStream::new("the-alias", true, quirks)).1.is_none()
-}
-
-fn stream_shown((mut out, error): (Vec<u8>, Option<Error>), usage: Option<Usage>) -> Vec<u8> {
+fn stream_shown(
+    dialect: Dialect,
+    (mut out, error): (Vec<u8>, Option<Error>),
+    usage: Option<Usage>,
+) -> Vec<u8> {
     let mut status = 200;
     if let Some(error) = error {
-        let body = error_body(&error);
+        let body = dialect.error_body(&error, "req_1");
         // As the relay has it: a real status where nothing was sent, a frame otherwise.
         if out.is_empty() {
             status = error.status();
             out = body.into_bytes();
         } else {
-            out.extend_from_slice(format!("data: {body}\n\n").as_bytes());
+            out.extend_from_slice(&dialect.error_frame(&body));
         }
     }
     shown(status, &out, usage)
@@ -96,15 +160,18 @@ fn stream_shown((mut out, error): (Vec<u8>, Option<Error>), usage: Option<Usage>
 
 #[test]
 fn replies() {
-    for (folder, quirks) in REPLIES {
-        for (case, bytes) in cases(folder, "json") {
+    for replies in &REPLIES {
+        for (case, bytes) in cases(replies.folder, "json") {
             // Of a whole reply and a stream of one name, this is the whole.
-            let extension = if quirks == Quirks::None { "out" } else { "json.out" };
-            let out = match pass_reply(bytes, "the-alias", quirks) {
+            let extension = if replies.folder == "reply/openai_chat" { "out" } else { "json.out" };
+            let out = match (replies.whole)(bytes) {
                 Ok((body, usage)) => shown(200, &body, usage),
-                Err(error) => shown(error.status(), error_body(&error).as_bytes(), None),
+                Err(error) => {
+                    let body = replies.dialect.error_body(&error, "req_1");
+                    shown(error.status(), body.as_bytes(), None)
+                }
             };
-            check(&case.with_extension(extension), &out);
+            check(&replies.golden(&case, extension), &out);
         }
     }
 }
@@ -114,19 +181,19 @@ fn shown(status: u16, body: &[u8], usage: Option<Usage>) -> Vec<u8> {
     [format!("{status}\n").as_bytes(), body, format!("\nusage: {usage}\n").as_bytes()].concat()
 }
 
-fn error_body(error: &Error) -> String {
-    Dialect::OpenAi.error_body(error, "")
-}
-
 /// The inputs in a folder of `tests/wire`.
 fn cases(folder: &str, extension: &str) -> Vec<(PathBuf, Vec<u8>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire").join(folder);
+    let folder = wire(folder);
     let paths = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
     let mut paths: Vec<_> =
         paths.filter(|p| p.extension().is_some_and(|e| e == extension)).collect();
     paths.sort();
     assert!(!paths.is_empty(), "no case in {}", folder.display());
     paths.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+}
+
+fn wire(folder: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire").join(folder)
 }
 
 fn check(golden: &Path, found: &[u8]) {

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sap_ai_core_llm_proxy::demo::{Fault, Options, Place};
-use sap_ai_core_llm_proxy::families::{self, Grammar};
+use sap_ai_core_llm_proxy::families::{self, Passes};
 use serde_json::{Value, json};
 use support::{Client, KEY, Proxy, eventually, hi, quick, stream};
 
@@ -309,8 +309,8 @@ fn one_of_each_converted(proxy: &Proxy) -> Vec<String> {
     for name in names {
         let family = families::of_model(name);
         let is_new = models.iter().all(|m| families::of_model(m).name != family.name);
-        let grammar = family.service.as_ref().map(|service| service.grammar);
-        let is_converted = matches!(grammar, Some(Grammar::Other { .. }));
+        let grammar = family.service.as_ref().and_then(|service| service.grammar);
+        let is_converted = grammar.is_some_and(|g| !matches!(g.passes, Passes::OpenAi { .. }));
         if is_new && is_converted && proxy.chat(&hi(name)).status == 200 {
             models.push(name.clone());
         }

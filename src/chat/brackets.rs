@@ -433,7 +433,7 @@ mod tests {
             "Open(ToolCall { id: \"id9\", name: \"g\" })",
             "Delta(\"{}\")",
             "Close",
-            "Usage(Usage { input: 1, cached: 0, output: 0, reasoning: 0 })",
+            "Usage(Usage { input: 1, cached: 0, cache_written: 0, output: 0, reasoning: 0 })",
             "Stop(ToolCalls)",
         ];
         assert_eq!(events, expected);

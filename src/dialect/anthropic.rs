@@ -1,18 +1,72 @@
 //! Anthropic's API: its errors, its list of models, and Claude's half of the grammar.
 
+mod pass;
+mod reply;
 mod request;
 mod upstream;
 
+use std::borrow::Cow;
+
 use serde_json::json;
 
-pub use request::decode;
+pub use pass::{PassStream, pass_reply};
 pub use upstream::Invoke;
 
+use crate::chat::Reply;
+use crate::dialect::{Asked, ClientDialect, ReplyHead, StreamEncoder};
+use crate::envelope::Envelope;
 use crate::error::{Error, Kind};
 
-/// The signature that is given to clients with thinking that no Claude signed, since they expect one; what comes back with
-/// it was never signed. Base64 of `sap-ai-core-llm-proxy`.
+/// Stands where the signature of a thought has to be that no Claude has signed, another family's.
 pub const UNSIGNED: &str = "c2FwLWFpLWNvcmUtbGxtLXByb3h5";
+
+/// The Messages API, as clients speak it.
+#[derive(Debug)]
+pub struct Messages;
+
+impl ClientDialect for Messages {
+    fn decode(&self, body: &Envelope) -> Result<Asked, Error> {
+        request::decode(body)
+    }
+
+    /// Where conversations are kept, requests bring only what is new in them. The newest SDKs ask for that, and go without
+    /// it once they are told by this error's code.
+    fn check(&self, body: &Envelope) -> Result<(), Error> {
+        if body.raw(THREAD).is_none_or(|thread| thread == b"null") {
+            return Ok(());
+        }
+        let what = "conversations are not kept here; send the whole of it with each request.";
+        Err(Error::Refused { path: THREAD.into(), what: what.into() })
+    }
+
+    fn field<'a>(&self, path: &'a str) -> Cow<'a, str> {
+        let renamed = FIELDS.iter().find_map(|(name, own)| {
+            let rest = path.strip_prefix(name)?;
+            let is_whole = rest.is_empty() || rest.starts_with(['.', '[']);
+            is_whole.then(|| format!("{own}{rest}"))
+        });
+        renamed.map_or(Cow::Borrowed(path), Cow::Owned)
+    }
+
+    fn encode(&self, reply: &Reply, head: &ReplyHead) -> Vec<u8> {
+        reply::encode(reply, head)
+    }
+
+    fn stream_encoder(&self, head: &ReplyHead, _wants_usage: bool) -> Box<dyn StreamEncoder> {
+        Box::new(reply::Stream::new(head))
+    }
+}
+
+const THREAD: &str = "thread";
+
+/// What OpenAI and Anthropic call otherwise.
+const FIELDS: &[(&str, &str)] = &[
+    ("reasoning_effort", "thinking"),
+    ("response_format", "output_config.format"),
+    ("stop", "stop_sequences"),
+    ("max_completion_tokens", "max_tokens"),
+    ("parallel_tool_calls", "tool_choice.disable_parallel_tool_use"),
+];
 
 /// `{"type":"error","error":{"type","message"},"request_id"}`.
 pub fn error_body(error: &Error, request_id: &str) -> String {
@@ -27,12 +81,11 @@ pub fn error_body(error: &Error, request_id: &str) -> String {
         Kind::Timeout => "timeout_error",
         Kind::Server => "api_error",
     };
-    json!({
-        "type": "error",
-        "error": {"type": kind, "message": error.to_string()},
-        "request_id": request_id,
-    })
-    .to_string()
+    let mut inner = json!({"type": kind, "message": error.to_string()});
+    if matches!(error, Error::Refused { path, .. } if path == THREAD) {
+        inner["details"] = json!({"error_code": "thread_unsupported_request", "unsupported": []});
+    }
+    json!({"type": "error", "error": inner, "request_id": request_id}).to_string()
 }
 
 /// `GET /v1/models` as Anthropic's SDKs read it.

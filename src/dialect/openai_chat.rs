@@ -13,6 +13,7 @@ use serde_json::json;
 pub use mend::Quirks;
 pub use orchestration::Orchestration;
 pub use pass::{PassStream, pass_reply};
+pub use upstream::Chat;
 
 use crate::chat::{Reply, Usage};
 use crate::dialect::{Asked, ClientDialect, ReplyHead, StreamEncoder};
@@ -114,9 +115,11 @@ struct CompletionDetails {
 
 impl From<WireUsage> for Usage {
     fn from(wire: WireUsage) -> Usage {
+        let details = wire.prompt_tokens_details;
         Usage {
             input: wire.prompt_tokens,
-            cached: wire.prompt_tokens_details.and_then(|d| d.cached_tokens).unwrap_or(0),
+            cached: details.as_ref().and_then(|d| d.cached_tokens).unwrap_or(0),
+            cache_written: details.and_then(|d| d.cache_creation_tokens).unwrap_or(0),
             output: wire.completion_tokens,
             reasoning: wire.completion_tokens_details.and_then(|d| d.reasoning_tokens).unwrap_or(0),
         }

@@ -1,6 +1,6 @@
 //! Models that do not chat: they make embeddings, or rank documents (dossier 5b.9, 5c, 5d).
 
-use super::{AZURE_EMBEDDINGS, Embeddings, Grammar, Service};
+use super::{AZURE_EMBEDDINGS, Embeddings, Service};
 use crate::dialect::embeddings;
 
 /// Of models that do not chat.
@@ -10,8 +10,7 @@ const CHATLESS: Service = Service {
     other_path: None,
     embeddings: None,
     rerank_path: None,
-    grammar: Grammar::None,
-    cache_points: None,
+    grammar: None,
 };
 
 pub const OPENAI_EMBEDDING: Service = Service { embeddings: Some(AZURE_EMBEDDINGS), ..CHATLESS };

@@ -1,9 +1,11 @@
 //! What each version of Claude takes (dossier 5b.6, 5b.7, 8).
 
+pub mod pass;
 mod schema;
 
 use crate::chat::fit::{ANSWER_TOOL, ends_with_assistant, merged};
 use crate::chat::{Block, CachePoint, Effort, Request, Role, Source, Thinking, ToolChoice, Turn};
+use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::media;
 
@@ -15,6 +17,14 @@ const BUDGET_MIN: u64 = 1_024;
 const ANSWER_MIN: u64 = 4_096;
 /// The most cache points of a request.
 const CACHE_POINTS_MAX: usize = 4;
+
+/// Whether a client's bytes can pass. What is to be JSON does not: Claude's deployments are not known to give it by
+/// themselves, so the answer is had by a tool, which takes a conversion.
+pub fn passes(body: &Envelope) -> bool {
+    let is_given = |body: &Envelope, key| body.raw(key).is_some_and(|value| value != b"null");
+    let config = body.raw("output_config").and_then(|raw| Envelope::parse(raw.to_vec()).ok());
+    !is_given(body, "output_format") && !config.is_some_and(|config| is_given(&config, "format"))
+}
 
 /// Makes a request one that this model takes.
 pub fn adapt(request: &mut Request, model: &str) -> Result<(), Error> {

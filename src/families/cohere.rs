@@ -1,6 +1,6 @@
 //! Cohere's chat (dossier 5d, 8; the vendor's reference for what the dossier does not say).
 
-use super::{Grammar, Service, settle_description};
+use super::{Grammar, Passes, Service, settle_description};
 use crate::chat::{Request, Thinking};
 use crate::dialect::cohere::Cohere;
 use crate::error::Error;
@@ -12,8 +12,7 @@ pub const SERVICE: Service = Service {
     other_path: Some("/v2/chat"),
     embeddings: None,
     rerank_path: None,
-    grammar: Grammar::Other { dialect: &Cohere, adapt },
-    cache_points: None,
+    grammar: Some(Grammar { dialect: &Cohere, adapt, cache_points: None, passes: Passes::Nothing }),
 };
 
 /// The most tokens of a reply.

@@ -1,6 +1,6 @@
 //! Gemini behind AI Core (dossier 5c).
 
-use super::{Grammar, Service, settle_description};
+use super::{Grammar, Passes, Service, settle_description};
 use crate::chat::{Effort, Request, Thinking};
 use crate::dialect::gemini::{Gemini, Model};
 use crate::error::Error;
@@ -12,9 +12,13 @@ pub const SERVICE: Service = Service {
     other_path: None,
     embeddings: None,
     rerank_path: None,
-    // It caches by itself.
-    cache_points: None,
-    grammar: Grammar::Other { dialect: &Gemini, adapt },
+    grammar: Some(Grammar {
+        dialect: &Gemini,
+        adapt,
+        // It caches by itself.
+        cache_points: None,
+        passes: Passes::Nothing,
+    }),
 };
 
 const OUTPUT_MAX: u64 = 65_536;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 
 use super::claude::{cache_points, hoist_cache_point};
-use super::{Grammar, Service};
+use super::{Grammar, Passes, Service};
 use crate::chat::{Request, Thinking, Tool};
 use crate::dialect::converse::Converse;
 use crate::error::Error;
@@ -16,9 +16,13 @@ pub const SERVICE: Service = Service {
     other_path: None,
     embeddings: None,
     rerank_path: None,
-    grammar: Grammar::Other { dialect: &Converse, adapt },
-    // The vendor caches texts unasked.
-    cache_points: None,
+    grammar: Some(Grammar {
+        dialect: &Converse,
+        adapt,
+        // The vendor caches texts unasked.
+        cache_points: None,
+        passes: Passes::Nothing,
+    }),
 };
 
 /// The most tokens of a reply.

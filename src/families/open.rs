@@ -1,7 +1,7 @@
 //! Open models, which AI Core hosts with vLLM (dossier 5d): Mistral, Llama, Qwen, DeepSeek, Granite. The grammar is OpenAI's.
 
-use super::{Dropped, Grammar, Service, messages, mistral};
-use crate::dialect::openai_chat::Quirks;
+use super::{Dropped, Grammar, Passes, Service, messages, mistral};
+use crate::dialect::openai_chat::{Chat, Quirks};
 use crate::envelope::Envelope;
 use crate::error::Error;
 
@@ -11,8 +11,13 @@ pub const SERVICE: Service = Service {
     other_path: None,
     embeddings: None,
     rerank_path: None,
-    grammar: Grammar::OpenAi { adapt, quirks: Quirks::Vllm },
-    cache_points: None,
+    grammar: Some(Grammar {
+        dialect: &Chat(Quirks::Vllm),
+        // What is converted is edited too.
+        adapt: |_, _| Ok(()),
+        cache_points: None,
+        passes: Passes::OpenAi { edit, quirks: Quirks::Vllm },
+    }),
 };
 
 /// What vLLM does not know. Left open by the dossier: older versions refuse such fields, newer ones ignore them.
@@ -34,7 +39,7 @@ const UNKNOWN: &[&str] = &[
 /// Parts of the names of models that reason as much as they are told to.
 const REASONING: &[&str] = &["gpt-oss", "deepseek", "qwen3", "magistral"];
 
-fn adapt(body: &mut Envelope, model: &str) -> Result<Dropped, Error> {
+fn edit(body: &mut Envelope, model: &str) -> Result<Dropped, Error> {
     messages::refuse_speech(body)?;
     messages::refuse_functions(body)?;
     let mut dropped = vec![];
@@ -103,7 +108,7 @@ mod tests {
 
     fn adapted(body: &str, model: &str) -> Result<(String, String), Error> {
         let mut envelope = Envelope::parse(body.as_bytes().to_vec())?;
-        let dropped = adapt(&mut envelope, model)?;
+        let dropped = edit(&mut envelope, model)?;
         Ok((String::from_utf8(envelope.into_bytes()).unwrap(), dropped.join(", ")))
     }
 

@@ -1,6 +1,6 @@
 //! Models of any vendor by SAP's orchestration service (dossier 6).
 
-use super::{Embeddings, Grammar, Reasoning, Service, mistral, of_model, open, perplexity};
+use super::{Embeddings, Grammar, Passes, Service, mistral, of_model, open, perplexity};
 use crate::chat::{Block, Effort, Request, Role, Thinking, Turn};
 use crate::dialect::embeddings;
 use crate::dialect::openai_chat::Orchestration;
@@ -16,22 +16,23 @@ pub const SERVICE: Service = Service {
         shape: Some(&embeddings::ORCHESTRATION),
     }),
     rerank_path: None,
-    grammar: Grammar::Other { dialect: &Orchestration, adapt },
-    cache_points: None,
+    grammar: Some(Grammar {
+        dialect: &Orchestration,
+        adapt,
+        cache_points: None,
+        passes: Passes::Nothing,
+    }),
 };
 
 /// What a vendor's models refuse, they refuse here too. Left open by the dossier: what of it the service hides; it passes
 /// parameters on.
 fn adapt(request: &mut Request, model: &str) -> Result<(), Error> {
     let vendor = of_model(model);
-    match vendor.service.as_ref().map(|service| service.grammar) {
-        Some(Grammar::Other { adapt, .. }) if vendor.name != "orchestration" => {
-            adapt(request, model)?;
-        }
-        _ => {}
+    let grammar = vendor.service.as_ref().and_then(|service| service.grammar);
+    if let Some(grammar) = grammar.filter(|_| vendor.name != "orchestration") {
+        (grammar.adapt)(request, model)?;
     }
     match vendor.name {
-        "openai" => adapt_to_openai(request, model),
         "open" => adapt_to_open(request, model),
         "gemini" => adapt_to_gemini(request),
         "perplexity" => {
@@ -51,27 +52,6 @@ fn adapt(request: &mut Request, model: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn adapt_to_openai(request: &mut Request, model: &str) {
-    let reasoning = Reasoning::of(model);
-    if !reasoning.is_on() {
-        return drop_thinking(request);
-    }
-    if reasoning.is_from((5, 5)) && !request.tools.is_empty() {
-        drop_thinking(request);
-    }
-    request.thinking = match request.thinking {
-        Some(Thinking::Off) if reasoning.is_from((5, 1)) => Some(Thinking::Off),
-        Some(Thinking::Off | Thinking::Effort(Effort::Minimal)) => {
-            let is_first_gpt = reasoning == Reasoning::Gpt(5, 0);
-            Some(Thinking::Effort(if is_first_gpt { Effort::Minimal } else { Effort::Low }))
-        }
-        other => other,
-    };
-    if !(reasoning.is_from((5, 1)) && request.thinking == Some(Thinking::Off)) {
-        drop_sampling(request);
-    }
-}
-
 /// Left open: whether the service has a word for not thinking; `low` is known to all that think.
 fn adapt_to_gemini(request: &mut Request) {
     if request.thinking == Some(Thinking::Off) {
@@ -86,7 +66,7 @@ fn drop_seed(request: &mut Request) {
     }
 }
 
-fn drop_sampling(request: &mut Request) {
+pub fn drop_sampling(request: &mut Request) {
     let all = [
         (&mut request.temperature, "temperature"),
         (&mut request.top_p, "top_p"),
@@ -97,7 +77,7 @@ fn drop_sampling(request: &mut Request) {
     names.into_iter().for_each(|name| request.drop_field(name));
 }
 
-fn drop_thinking(request: &mut Request) {
+pub fn drop_thinking(request: &mut Request) {
     if request.thinking.take().is_some() {
         request.drop_field("reasoning_effort");
     }

@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::messages::{self, join, message, refused, result_as_text, role, texts};
-use super::{Dropped, Grammar, Service};
-use crate::dialect::openai_chat::Quirks;
+use super::{Dropped, Grammar, Passes, Service};
+use crate::dialect::openai_chat::{Chat, Quirks};
 use crate::envelope::{Envelope, quoted};
 use crate::error::Error;
 
@@ -17,8 +17,13 @@ pub const SERVICE: Service = Service {
     other_path: None,
     embeddings: None,
     rerank_path: None,
-    grammar: Grammar::OpenAi { adapt, quirks: Quirks::Perplexity },
-    cache_points: None,
+    grammar: Some(Grammar {
+        dialect: &Chat(Quirks::Perplexity),
+        // What is converted is edited too.
+        adapt: |_, _| Ok(()),
+        cache_points: None,
+        passes: Passes::OpenAi { edit, quirks: Quirks::Perplexity },
+    }),
 };
 
 /// What its documentation does not name. Left open by the dossier: whether it refuses them.
@@ -50,7 +55,7 @@ const UNKNOWN: &[&str] = &[
 /// Parts of the names of models that reason as much as they are told to.
 const REASONING: &[&str] = &["reasoning", "deep-research"];
 
-fn adapt(body: &mut Envelope, model: &str) -> Result<Dropped, Error> {
+fn edit(body: &mut Envelope, model: &str) -> Result<Dropped, Error> {
     messages::refuse_speech(body)?;
     refuse_what_matters(body)?;
     let mut dropped = vec![];
@@ -249,7 +254,7 @@ mod tests {
 
     fn adapted(body: &str, model: &str) -> Result<(String, String), Error> {
         let mut envelope = Envelope::parse(body.as_bytes().to_vec())?;
-        let dropped = adapt(&mut envelope, model)?;
+        let dropped = edit(&mut envelope, model)?;
         Ok((String::from_utf8(envelope.into_bytes()).unwrap(), dropped.join(", ")))
     }
 

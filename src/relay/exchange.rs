@@ -23,7 +23,7 @@ const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// A request on its way: the client, what was sent to it, and what the log will say.
 pub(super) struct Exchange {
     pub(super) client: Rc<dyn Client>,
-    dialect: Dialect,
+    pub(super) dialect: Dialect,
     /// On every answer.
     headers: Headers,
     pub(super) line: RefCell<RequestLine>,
@@ -37,7 +37,7 @@ pub(super) struct Exchange {
 
 impl Exchange {
     pub(super) fn new(client: Rc<dyn Client>, relay: &Relay) -> Exchange {
-        let dialect = dialect_of(client.target());
+        let dialect = dialect_of(client.target(), client.header("anthropic-version").is_some());
         let id = local::request_id(client.header("x-request-id"));
         let mut headers: Headers = vec![("x-request-id", id.clone().into())];
         if dialect == Dialect::Anthropic {
@@ -74,14 +74,6 @@ impl Exchange {
             Some(encoding) => {
                 Err(Error::UnsupportedEncoding { encoding: encoding.chars().take(50).collect() })
             }
-        }
-    }
-
-    /// The shape of lists of models: Anthropic's where its version header is sent.
-    pub(super) fn list_dialect(&self) -> Dialect {
-        match self.client.header("anthropic-version") {
-            Some(_) => Dialect::Anthropic,
-            None => self.dialect,
         }
     }
 
@@ -221,9 +213,7 @@ impl Exchange {
         let id = self.line.borrow().id.clone();
         let body = self.dialect.error_body(error, &id);
         if self.has_head.get() {
-            let mut frame = vec![];
-            sse::write_data(&mut frame, body.as_bytes());
-            let _ = self.client.part(&frame);
+            let _ = self.client.part(&self.dialect.error_frame(&body));
             return self.client.abort();
         }
         let mut headers: Headers = vec![("content-type", "application/json".into())];
@@ -266,7 +256,7 @@ impl Watch for Exchange {
     fn silent(&self) -> Result<(), Error> {
         self.begin_stream();
         self.last_heard.set(Instant::now());
-        self.client.part(sse::KEEP_ALIVE)
+        self.client.part(self.dialect.keep_alive())
     }
 }
 

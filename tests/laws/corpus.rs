@@ -16,7 +16,7 @@ use sap_ai_core_llm_proxy::dialect::openai_chat::ChatCompletions;
 use sap_ai_core_llm_proxy::dialect::{ClientDialect, Target, UpstreamDialect};
 use sap_ai_core_llm_proxy::envelope::Envelope;
 use sap_ai_core_llm_proxy::error::Error;
-use sap_ai_core_llm_proxy::families::{self, Grammar};
+use sap_ai_core_llm_proxy::families::{self, Grammar, Passes};
 use sap_ai_core_llm_proxy::sse::Frames;
 use serde_json::{Value, json};
 
@@ -27,8 +27,7 @@ use crate::wild_bytes;
 pub struct Upstream {
     pub family: &'static str,
     pub dialect: &'static dyn UpstreamDialect,
-    adapt: fn(&mut Request, &str) -> Result<(), Error>,
-    cache_points: Option<fn(&mut Request, &str)>,
+    pub grammar: &'static Grammar,
     /// Those that the demo serves.
     pub models: Vec<String>,
 }
@@ -36,14 +35,13 @@ pub struct Upstream {
 pub static UPSTREAMS: LazyLock<Vec<Upstream>> = LazyLock::new(|| {
     let converted = families::TABLE.iter().filter_map(|family| {
         let service = family.service.as_ref()?;
-        let Grammar::Other { dialect, adapt } = service.grammar else { return None };
-        let cache_points = service.cache_points;
+        let grammar = service.grammar.as_ref()?;
         let models = RECORDED.1.iter().filter(|m| families::of_model(m).name == family.name);
         let mut models: Vec<String> = models.cloned().collect();
         if models.is_empty() {
             models.push(family.name.to_owned());
         }
-        Some(Upstream { family: family.name, dialect, adapt, cache_points, models })
+        Some(Upstream { family: family.name, dialect: grammar.dialect, grammar, models })
     });
     converted.collect()
 });
@@ -57,10 +55,7 @@ impl Upstream {
         is_stream: bool,
     ) -> Result<(Vec<u8>, Undo), Error> {
         let model = families::deployed_name(model);
-        let undo = self.dialect.fit().apply(request);
-        self.cache_points.iter().for_each(|add| add(request, model));
-        (self.adapt)(request, model)?;
-        Ok((self.dialect.encode(request, &Target { model, is_stream })?, undo))
+        self.grammar.body(request, &Target { model, is_stream }, true)
     }
 
     /// What is said of a whole reply.
@@ -213,17 +208,16 @@ fn question(model: &str, body: &Value, is_stream: bool) -> Option<(String, Vec<u
     let suffix = suffix.replace("{model}", name).replace("{version}", "2025-04-01-preview");
     let mut body = body.clone();
     body["stream"] = json!(is_stream);
-    if let Grammar::OpenAi { adapt, .. } = service.grammar {
+    let grammar = service.grammar.as_ref()?;
+    if let Passes::OpenAi { edit, .. } = grammar.passes {
         let mut envelope = Envelope::parse(body.to_string().into_bytes()).unwrap();
-        adapt(&mut envelope, name).ok()?;
+        edit(&mut envelope, name).ok()?;
         return Some((suffix, envelope.into_bytes()));
     }
-    let Grammar::Other { dialect, adapt } = service.grammar else { return None };
     let envelope = Envelope::parse(body.to_string().into_bytes()).unwrap();
     let mut request = ChatCompletions.decode(&envelope).unwrap().request;
-    dialect.fit().apply(&mut request);
-    adapt(&mut request, name).ok()?;
-    Some((suffix, dialect.encode(&request, &Target { model: name, is_stream }).ok()?))
+    let target = Target { model: name, is_stream };
+    Some((suffix, grammar.body(&mut request, &target, false).ok()?.0))
 }
 
 /// Replies as they are, nearly as they are, and nothing like them. Streams, if so asked.

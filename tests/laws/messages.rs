@@ -6,7 +6,8 @@ use std::cell::RefCell;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use sap_ai_core_llm_proxy::dialect::{Asked, anthropic};
+use sap_ai_core_llm_proxy::dialect::anthropic::{Messages, UNSIGNED};
+use sap_ai_core_llm_proxy::dialect::{Asked, ClientDialect};
 use sap_ai_core_llm_proxy::envelope::Envelope;
 use sap_ai_core_llm_proxy::error::Error;
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ use crate::requests::{Reached, arrives_or_is_named, is_no_error_of_ours, number}
 use crate::{check, wild_bytes};
 
 fn decode(body: &Value) -> Result<Asked, Error> {
-    anthropic::decode(&Envelope::parse(body.to_string().into_bytes())?)
+    Messages.decode(&Envelope::parse(body.to_string().into_bytes())?)
 }
 
 // ── requests ─────────────────────────────────────────────────────────────────────────────────────
@@ -123,7 +124,7 @@ fn calls() -> impl Strategy<Value = Vec<Value>> {
     let call = (id, name, input, result, 0..8u8, any::<bool>());
     let thought = select(vec![
         json!({"type": "thinking", "thinking": "hm", "signature": "c2ln"}),
-        json!({"type": "thinking", "thinking": "hm", "signature": anthropic::UNSIGNED}),
+        json!({"type": "thinking", "thinking": "hm", "signature": UNSIGNED}),
         json!({"type": "redacted_thinking", "data": "eA=="}),
     ]);
     (vec(call, 1..3), prop::option::of(thought)).prop_map(|(calls, thought)| {
@@ -213,7 +214,7 @@ fn what_was_said_arrives_or_is_named() {
     let reached = Reached::default();
     check(800, &(request(), any::<Index>()), |(body, at)| {
         let asked = decode(&body).map_err(|e| TestCaseError::fail(format!("{e}: {body}")))?;
-        arrives_or_is_named(&body, &asked, &at, &reached)
+        arrives_or_is_named(&Messages, &body, &asked, &at, &reached)
     });
     for (family, counts) in reached.into_inner() {
         assert!(counts[0] > 150 && counts[2] > 1000, "{family}: too little of it {counts:?}");
@@ -295,7 +296,7 @@ fn no_request_is_an_error_of_ours() {
         let body = [b"{\"max_tokens\":1,\"messages\":", &*bytes, b"}"].concat();
         for text in [bytes, body] {
             if let Ok(envelope) = Envelope::parse(text) {
-                let _ = anthropic::decode(&envelope);
+                let _ = Messages.decode(&envelope);
             }
         }
         Ok(())

@@ -13,6 +13,7 @@ use sap_ai_core_llm_proxy::chat::{
     Block, Brackets, Event, Format, Open, Request, Role, Seal, Stop, ToolChoice, Turn, Usage, fold,
 };
 use sap_ai_core_llm_proxy::convert::{Conversion, ForClient};
+use sap_ai_core_llm_proxy::dialect::anthropic::Messages;
 use sap_ai_core_llm_proxy::dialect::openai_chat::ChatCompletions;
 use sap_ai_core_llm_proxy::dialect::{ClientDialect, ReplyHead, Target};
 use sap_ai_core_llm_proxy::error::Error;
@@ -212,7 +213,9 @@ fn said(all: &[Say]) -> Vec<Event> {
             Say::SealCall(key) => out.seal_call(*key, Seal::Gemini("g".into())),
             Say::CloseCall(key) => out.close_call(*key),
             Say::Close => out.close(),
-            Say::Usage => out.usage(Usage { input: 2, cached: 1, output: 3, reasoning: 1 }),
+            Say::Usage => {
+                out.usage(Usage { input: 2, cached: 1, cache_written: 0, output: 3, reasoning: 1 })
+            }
             Say::Stop(stop) => out.stop(*stop),
             Say::Fail => out.fail(Error::Internal),
             Say::End => out.end(),
@@ -309,6 +312,7 @@ fn head() -> ReplyHead {
 }
 
 fn parity(told: &[Event]) -> Result<(), TestCaseError> {
+    parity_of_messages(told)?;
     for wants_usage in [true, false] {
         let mut stream = ChatCompletions.stream_encoder(&head(), wants_usage);
         let mut out = vec![];
@@ -339,6 +343,80 @@ fn parity(told: &[Event]) -> Result<(), TestCaseError> {
         prop_assert_eq!(put, expected, "{}", out);
     }
     Ok(())
+}
+
+/// The same for Anthropic's Messages.
+fn parity_of_messages(told: &[Event]) -> Result<(), TestCaseError> {
+    let mut stream = Messages.stream_encoder(&head(), true);
+    let mut out = vec![];
+    told.iter().for_each(|event| stream.event(event, &mut out));
+    let out = String::from_utf8(out).unwrap();
+    let mut frames = vec![];
+    for frame in out.split_terminator("\n\n") {
+        let (name, data) = frame.split_once("\ndata: ").unwrap();
+        let data: Value = serde_json::from_str(data).unwrap();
+        prop_assert_eq!(name.strip_prefix("event: "), data["type"].as_str(), "{}", out);
+        frames.push(data);
+    }
+    let ends = frames.iter().filter(|f| f["type"] == "message_stop").count();
+    match fold(told.to_vec()) {
+        Ok(reply) => {
+            prop_assert_eq!(ends, 1, "{}", out);
+            let whole: Value = serde_json::from_slice(&Messages.encode(&reply, &head())).unwrap();
+            prop_assert_eq!(put_together_messages(&frames)?, whole, "{}", out);
+        }
+        Err(_) => {
+            prop_assert!(!frames.iter().any(|f| f["type"] == "message_delta") && ends == 0, "{out}")
+        }
+    }
+    Ok(())
+}
+
+/// As Anthropic's SDK for Python does it, which takes every block in its place.
+fn put_together_messages(frames: &[Value]) -> Result<Value, TestCaseError> {
+    let mut message = frames[0]["message"].clone();
+    let mut open: Option<String> = None;
+    for frame in &frames[1..] {
+        let content = message["content"].as_array_mut().unwrap();
+        let (index, count) = (frame["index"].as_u64(), content.len() as u64);
+        match frame["type"].as_str().unwrap() {
+            "content_block_start" => {
+                prop_assert!(open.is_none() && index == Some(count), "{frame}");
+                content.push(frame["content_block"].clone());
+                open = Some(String::new());
+            }
+            "content_block_delta" => {
+                prop_assert!(open.is_some() && index == Some(count - 1), "{frame}");
+                let (block, delta) = (content.last_mut().unwrap(), &frame["delta"]);
+                let key = match delta["type"].as_str().unwrap() {
+                    "text_delta" => "text",
+                    "thinking_delta" => "thinking",
+                    "signature_delta" => "signature",
+                    _ => {
+                        let json = delta["partial_json"].as_str().unwrap();
+                        open.as_mut().unwrap().push_str(json);
+                        continue;
+                    }
+                };
+                let known = block[key].as_str().unwrap_or_else(|| panic!("{frame}")).to_owned();
+                block[key] = json!(known + delta[key].as_str().unwrap());
+            }
+            "content_block_stop" => {
+                prop_assert!(open.is_some() && index == Some(count - 1), "{frame}");
+                let arguments = open.take().unwrap();
+                if let Ok(input @ Value::Object(_)) = serde_json::from_str(&arguments) {
+                    content.last_mut().unwrap()["input"] = input;
+                }
+            }
+            "message_delta" => {
+                prop_assert!(open.is_none(), "{frame}");
+                message["stop_reason"] = frame["delta"]["stop_reason"].clone();
+                message["usage"] = frame["usage"].clone();
+            }
+            kind => prop_assert_eq!(kind, "message_stop"),
+        }
+    }
+    Ok(message)
 }
 
 /// As the SDK of OpenAI for Python does it.
@@ -413,10 +491,10 @@ fn a_converted_reply_is_complete_or_an_error() {
             let target = Target { model: &upstream.models[0], is_stream: true };
             let client = ForClient { dialect: &ChatCompletions, head: head(), wants_usage };
             let (_, conversion) = Conversion::prepare(
-                upstream.dialect,
+                upstream.grammar,
                 &mut request,
                 &target,
-                |_| Ok(()),
+                false,
                 client,
                 vault.clone(),
             )

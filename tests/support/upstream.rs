@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use sap_ai_core_llm_proxy::chat::{Block, Brackets, Event, Request, Role, Turn, fold};
 use sap_ai_core_llm_proxy::dialect::{Target, UpstreamDialect};
 use sap_ai_core_llm_proxy::error::Error;
-use sap_ai_core_llm_proxy::families::{self, Grammar};
+use sap_ai_core_llm_proxy::families;
 use sap_ai_core_llm_proxy::sse::Frames;
 
 /// Bytes of streams: frames, or what should have been frames.
@@ -116,10 +116,8 @@ impl Answers {
 /// The body for this model, as the relay has it made.
 pub fn adapted(model: &str, is_stream: bool, request: &mut Request) -> Result<String, Error> {
     let Some(service) = &families::of_model(model).service else { panic!("not served") };
-    let Grammar::Other { dialect, adapt } = service.grammar else { panic!("not converted") };
-    dialect.fit().apply(request);
-    adapt(request, model)?;
-    let body = dialect.encode(request, &Target { model, is_stream })?;
+    let Some(grammar) = &service.grammar else { panic!("does not chat") };
+    let (body, _) = grammar.body(request, &Target { model, is_stream }, false)?;
     Ok(String::from_utf8(body).unwrap())
 }
 

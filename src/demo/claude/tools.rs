@@ -63,7 +63,9 @@ fn one_tool<'a>(
 /// The tools Anthropic defines and the client runs.
 fn is_on_the_client(kind: &str, request: &Object) -> bool {
     let is_computer = kind.starts_with("computer_") && has_beta(request, "computer-use-");
-    is_computer || kind.starts_with("bash_") || kind.starts_with("text_editor_")
+    let is_memory = kind.starts_with("memory_") && has_beta(request, "context-management-");
+    let is_plain = kind.starts_with("bash_") || kind.starts_with("text_editor_");
+    is_plain || is_computer || is_memory
 }
 
 fn input_schema(schema: &Value, path: &str) -> Result<(), Answer> {

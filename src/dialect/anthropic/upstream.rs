@@ -1,6 +1,6 @@
 //! Anthropic's Messages as Bedrock's invoke takes and gives them (dossier 5b.2 to 5b.8).
 
-mod decode;
+pub mod decode;
 mod encode;
 
 use crate::chat::fit::{Fit, FormatFit, plain};

@@ -121,6 +121,7 @@ fn count(usage: Option<Counted>, out: &mut Brackets) {
     out.usage(Usage {
         input: counts.input_tokens.unwrap_or(0.0) as u64,
         cached: usage.cached_tokens.unwrap_or(0.0) as u64,
+        cache_written: 0,
         output: counts.output_tokens.unwrap_or(0.0) as u64,
         reasoning: 0,
     });

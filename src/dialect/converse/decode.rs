@@ -404,6 +404,7 @@ impl Counts {
         Usage {
             input: fresh.saturating_add(read).saturating_add(written),
             cached: read,
+            cache_written: written,
             output: self.output_tokens.unwrap_or(0),
             reasoning: 0,
         }

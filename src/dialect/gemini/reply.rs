@@ -289,6 +289,7 @@ impl UsageMetadata {
         Some(Usage {
             input: self.prompt_token_count.unwrap_or(0),
             cached: self.cached_content_token_count.unwrap_or(0),
+            cache_written: 0,
             output: self.candidates_token_count.unwrap_or(0).saturating_add(reasoning),
             reasoning,
         })

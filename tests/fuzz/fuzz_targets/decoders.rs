@@ -7,7 +7,7 @@
 use libfuzzer_sys::fuzz_target;
 use sap_ai_core_llm_proxy::chat::{Block, Brackets, Event, Format, Request, Role, Turn};
 use sap_ai_core_llm_proxy::dialect::UpstreamDialect;
-use sap_ai_core_llm_proxy::families::{Grammar, TABLE};
+use sap_ai_core_llm_proxy::families::TABLE;
 use sap_ai_core_llm_proxy::sse::Frames;
 
 fuzz_target!(|data: &[u8]| {
@@ -33,10 +33,7 @@ fuzz_target!(|data: &[u8]| {
 fn dialect(
     family: &sap_ai_core_llm_proxy::families::Family,
 ) -> Option<&'static dyn UpstreamDialect> {
-    match family.service.as_ref()?.grammar {
-        Grammar::Other { dialect, .. } => Some(dialect),
-        _ => None,
-    }
+    Some(family.service.as_ref()?.grammar.as_ref()?.dialect)
 }
 
 fn streamed<'a>(

@@ -3,11 +3,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use sap_ai_core_llm_proxy::dialect::anthropic::Messages;
 use sap_ai_core_llm_proxy::dialect::openai_chat::ChatCompletions;
-use sap_ai_core_llm_proxy::dialect::{Asked, ClientDialect, Target, anthropic};
+use sap_ai_core_llm_proxy::dialect::{Asked, ClientDialect, Target};
 use sap_ai_core_llm_proxy::envelope::Envelope;
 use sap_ai_core_llm_proxy::error::Error;
-use sap_ai_core_llm_proxy::families::{Grammar, TABLE};
+use sap_ai_core_llm_proxy::families::TABLE;
 use serde_json::{Map, Value};
 
 /// Models whose rules differ.
@@ -28,7 +29,7 @@ fuzz_target!(|data: &[u8]| {
     let Some((which, bytes)) = data.split_first() else { return };
     let model = MODELS[usize::from(*which) % MODELS.len()];
     let Ok(envelope) = Envelope::parse(bytes.to_vec()) else { return };
-    for asked in [ChatCompletions.decode(&envelope), anthropic::decode(&envelope)] {
+    for asked in [ChatCompletions.decode(&envelope), Messages.decode(&envelope)] {
         written(asked, model);
     }
 });
@@ -39,13 +40,11 @@ fn written(asked: Result<Asked, Error>, model: &str) {
         Err(error) => return assert_eq!(error.status(), 400, "{error}"),
     };
     for service in TABLE.iter().filter_map(|family| family.service.as_ref()) {
-        let Grammar::Other { dialect, adapt } = service.grammar else { continue };
+        let Some(grammar) = &service.grammar else { continue };
         let mut request = asked.request.clone();
-        dialect.fit().apply(&mut request);
-        service.cache_points.iter().for_each(|add| add(&mut request, model));
         let target = Target { model, is_stream: asked.is_stream };
-        match adapt(&mut request, model).and_then(|()| dialect.encode(&request, &target)) {
-            Ok(body) => drop(serde_json::from_slice::<Map<String, Value>>(&body).unwrap()),
+        match grammar.body(&mut request, &target, true) {
+            Ok((body, _)) => drop(serde_json::from_slice::<Map<String, Value>>(&body).unwrap()),
             Err(error) => assert_eq!(error.status(), 400, "{error}"),
         }
     }

@@ -54,12 +54,7 @@ struct Opened {
 
 impl StreamDecoder for Stream {
     fn frame(&mut self, frame: &Frame<'_>, out: &mut Brackets) {
-        let data: &[u8] = match &frame.data {
-            // Some gateways leave `data:` away (dossier 5b.4).
-            data if data.is_empty() && frame.raw.starts_with(b"{") => frame.raw,
-            data if data.is_empty() && frame.raw.starts_with(b"[") => frame.raw,
-            data => data.trim_ascii(),
-        };
+        let data = data_of(frame);
         if data.is_empty() || data == b"[DONE]" || out.has_ended() {
             return;
         }
@@ -116,9 +111,7 @@ impl Stream {
         let json = message.map_or("{}", RawValue::get);
         let message: Message<'_> = serde_json::from_str(json).unwrap_or_default();
         out.start(Some(&message.id.0));
-        // Its count of the output is a beginning only.
-        let counts = message.usage.unwrap_or_default();
-        self.count(Counts { output_tokens: None, ..counts }, out);
+        self.count(message.usage.unwrap_or_default().of_start(), out);
     }
 
     fn delta(&mut self, part: Part<'_>, out: &mut Brackets) {
@@ -150,16 +143,29 @@ impl Stream {
     }
 }
 
-/// Half a frame is left to `finish`: if the reply was complete before, nothing is missing.
+/// What a frame says.
+pub fn data_of<'a>(frame: &'a Frame<'_>) -> &'a [u8] {
+    match &frame.data {
+        // Some gateways leave `data:` away (dossier 5b.4).
+        data if data.is_empty() && frame.raw.starts_with(b"{") => frame.raw,
+        data if data.is_empty() && frame.raw.starts_with(b"[") => frame.raw,
+        data => data.trim_ascii(),
+    }
+}
+
 fn odd(data: &[u8], is_cut: bool, out: &mut Brackets) {
+    fault_of(data, is_cut).into_iter().for_each(|error| out.fail(error));
+}
+
+/// What is wrong with data that is no event as we know them. Half a frame is left to `finish`: if the reply was complete
+/// before, nothing is missing.
+pub fn fault_of(data: &[u8], is_cut: bool) -> Option<Error> {
     if let Some(error) = upstream_error::from_event(data) {
-        return out.fail(error);
+        return Some(error);
     }
     let head = serde_json::from_slice::<Head<'_>>(data);
     let is_ours = head.as_ref().map_or(true, |head| KINDS.contains(&&*head.kind.0));
-    if is_ours && !(is_cut && head.is_err()) {
-        out.fail(unreadable(data));
-    }
+    (is_ours && !(is_cut && head.is_err())).then(|| unreadable(data))
 }
 
 /// What is read of events; others are ignored, whatever they are.
@@ -174,7 +180,7 @@ const KINDS: &[&str] = &[
 ];
 
 /// The error that this is instead of a reply.
-fn unreadable(data: &[u8]) -> Error {
+pub fn unreadable(data: &[u8]) -> Error {
     upstream_error::from_event(data).unwrap_or_else(|| Error::BadReply {
         what: "SAP AI Core sent something that cannot be read as a reply of Claude's.".into(),
     })
@@ -233,28 +239,28 @@ fn stop(reason: &str) -> Option<Stop> {
 
 /// An event of a stream, all kinds in one.
 #[derive(Deserialize)]
-struct Part<'a> {
+pub struct Part<'a> {
     #[serde(borrow, default, rename = "type")]
-    kind: Text<'a>,
+    pub kind: Text<'a>,
     #[serde(default)]
     index: u64,
     #[serde(borrow)]
-    delta: Option<Delta<'a>>,
+    pub delta: Option<Delta<'a>>,
     #[serde(borrow)]
     content_block: Option<Content<'a>>,
     /// The beginning of the reply; in errors, a text.
     #[serde(borrow)]
-    message: Option<&'a RawValue>,
-    usage: Option<Counts>,
+    pub message: Option<&'a RawValue>,
+    pub usage: Option<Counts>,
     #[serde(rename = "amazon-bedrock-invocationMetrics")]
-    metrics: Option<Metrics>,
+    pub metrics: Option<Metrics>,
     #[serde(borrow)]
-    error: Option<&'a RawValue>,
+    pub error: Option<&'a RawValue>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Delta<'a> {
+pub struct Delta<'a> {
     #[serde(borrow, rename = "type")]
     kind: Text<'a>,
     #[serde(borrow)]
@@ -266,13 +272,13 @@ struct Delta<'a> {
     #[serde(borrow)]
     partial_json: Text<'a>,
     #[serde(borrow)]
-    stop_reason: Text<'a>,
+    pub stop_reason: Text<'a>,
 }
 
 /// A block, all kinds in one.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Content<'a> {
+pub struct Content<'a> {
     #[serde(borrow, rename = "type")]
     kind: Text<'a>,
     #[serde(borrow)]
@@ -294,14 +300,14 @@ struct Content<'a> {
 /// A reply, whole or at its beginning.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Message<'a> {
+pub struct Message<'a> {
     #[serde(borrow)]
     id: Text<'a>,
     #[serde(borrow)]
-    content: Option<Vec<Content<'a>>>,
+    pub content: Option<Vec<Content<'a>>>,
     #[serde(borrow)]
     stop_reason: Text<'a>,
-    usage: Option<Counts>,
+    pub usage: Option<Counts>,
 }
 
 #[derive(Deserialize)]
@@ -312,7 +318,7 @@ struct Head<'a> {
 
 /// Anthropic's counts: `input_tokens` is what no cache was asked for.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
-struct Counts {
+pub struct Counts {
     input_tokens: Option<u64>,
     cache_read_input_tokens: Option<u64>,
     cache_creation_input_tokens: Option<u64>,
@@ -321,14 +327,14 @@ struct Counts {
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
-struct OutputDetails {
+pub struct OutputDetails {
     thinking_tokens: Option<u64>,
 }
 
 /// Bedrock's own counts.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Metrics {
+pub struct Metrics {
     input_token_count: Option<u64>,
     output_token_count: Option<u64>,
     cache_read_input_token_count: Option<u64>,
@@ -336,7 +342,12 @@ struct Metrics {
 }
 
 impl Counts {
-    fn or(self, earlier: Counts) -> Counts {
+    /// Of a reply's beginning: its count of the output is a beginning only.
+    pub fn of_start(self) -> Counts {
+        Counts { output_tokens: None, ..self }
+    }
+
+    pub fn or(self, earlier: Counts) -> Counts {
         Counts {
             input_tokens: self.input_tokens.or(earlier.input_tokens),
             cache_read_input_tokens: self
@@ -350,13 +361,14 @@ impl Counts {
         }
     }
 
-    fn usage(self) -> Usage {
+    pub fn usage(self) -> Usage {
         let count = |count: Option<u64>| count.unwrap_or(0);
         let cached = count(self.cache_read_input_tokens);
         let written = count(self.cache_creation_input_tokens);
         Usage {
             input: count(self.input_tokens).saturating_add(cached).saturating_add(written),
             cached,
+            cache_written: written,
             output: count(self.output_tokens),
             reasoning: count(self.output_tokens_details.unwrap_or_default().thinking_tokens),
         }
@@ -365,7 +377,7 @@ impl Counts {
 
 impl Metrics {
     /// Only for what Anthropic's counts do not say.
-    fn or(self, counts: Counts) -> Counts {
+    pub fn or(self, counts: Counts) -> Counts {
         counts.or(Counts {
             input_tokens: self.input_token_count,
             cache_read_input_tokens: self.cache_read_input_token_count,
@@ -378,7 +390,7 @@ impl Metrics {
 
 /// A string, borrowed unless it has escapes; `null` is an empty one.
 #[derive(Default)]
-struct Text<'a>(Cow<'a, str>);
+pub struct Text<'a>(pub Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text<'a>, D::Error> {

@@ -64,10 +64,7 @@ impl Stream {
 
 impl StreamDecoder for Stream {
     fn frame(&mut self, frame: &Frame<'_>, out: &mut Brackets) {
-        if frame.data.is_empty() {
-            return self.event(data_of(frame), frame.is_cut, out);
-        }
-        frame.values().for_each(|data| self.event(data, frame.is_cut, out));
+        values(frame).for_each(|data| self.event(data, frame.is_cut, out));
     }
 
     fn finish(&mut self, out: &mut Brackets) {
@@ -75,8 +72,14 @@ impl StreamDecoder for Stream {
     }
 }
 
+/// The events in a frame.
+pub fn values<'a>(frame: &'a Frame<'_>) -> impl Iterator<Item = &'a [u8]> {
+    let bare = frame.data.is_empty().then(|| data_of(frame));
+    bare.into_iter().chain(frame.values())
+}
+
 impl Stream {
-    fn event(&mut self, data: &[u8], is_cut: bool, out: &mut Brackets) {
+    pub fn event(&mut self, data: &[u8], is_cut: bool, out: &mut Brackets) {
         match data {
             b"" => {}
             b"[DONE]" => out.end(),

@@ -1,0 +1,246 @@
+//! The turns: none without content, none of the system's, and an end from which the model can go on.
+
+use std::borrow::Cow;
+
+use memchr::memmem::find;
+
+use super::blocks::{self, Content};
+use super::thinking::{self, Thought};
+use super::{Lost, append_system};
+use crate::envelope::{Envelope, field, first_item, items, listed, quoted};
+use crate::error::Error;
+use crate::families::claude::Version;
+
+/// How a conversation ends.
+#[derive(Debug, Default)]
+pub(super) struct End {
+    pub is_assistants: bool,
+    pub thought: Thought,
+}
+
+pub(super) fn settle(body: &mut Envelope, version: Version, lost: &mut Lost) -> Result<End, Error> {
+    let Some(messages) = body.raw("messages").and_then(items) else { return Ok(End::default()) };
+    let mut turns = Turns { all: Vec::with_capacity(messages.len()), ..Turns::default() };
+    let last = messages.len().saturating_sub(1);
+    for (i, raw) in messages.into_iter().enumerate() {
+        turns.add(raw, i, i == last, version, lost)?;
+    }
+    turns.complete();
+    let is_asked = body.has("thinking") && !version.only_adapts();
+    let end = End {
+        is_assistants: turns.all.last().is_some_and(|turn| is_assistants(turn)),
+        thought: if is_asked { thought(&turns.all) } else { Thought::Idle },
+    };
+    let system = std::mem::take(&mut turns.system);
+    let messages = turns.is_edited.then(|| listed(&turns.all));
+    if let Some(messages) = messages {
+        body.set_raw("messages", messages);
+    }
+    if !system.is_empty() {
+        append_system(body, &system.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    }
+    Ok(end)
+}
+
+/// The turns so far.
+#[derive(Debug, Default)]
+struct Turns<'a> {
+    all: Vec<Cow<'a, [u8]>>,
+    /// Blocks of messages of the system's, which Bedrock refuses among the others.
+    system: Vec<Vec<u8>>,
+    is_edited: bool,
+    /// Whether the turn before the next one was taken out.
+    has_gap: bool,
+}
+
+impl<'a> Turns<'a> {
+    fn add(
+        &mut self,
+        raw: &'a [u8],
+        at: usize,
+        is_last: bool,
+        version: Version,
+        lost: &mut Lost,
+    ) -> Result<(), Error> {
+        let may_be_systems = find(raw, br#""system""#).is_some();
+        if !may_be_systems && !blocks::are_concerned(raw, version) {
+            self.push(Cow::Borrowed(raw));
+            return Ok(());
+        }
+        let Ok(mut turn) = Envelope::parse(raw.to_vec()) else {
+            self.push(Cow::Borrowed(raw));
+            return Ok(());
+        };
+        let path = format!("messages[{at}]");
+        let content = blocks::settle_content(&mut turn, &path, version, lost)?;
+        match (turn.raw("role"), content) {
+            (Some(br#""system""#), content) => {
+                if content == Content::Some {
+                    self.system.extend(blocks_of(turn.raw("content").unwrap_or_default()));
+                }
+                self.leave_out();
+            }
+            (Some(br#""user""#), Content::None) if is_last => {
+                turn.set("content", r#"".""#);
+                self.push(Cow::Owned(turn.into_bytes()));
+            }
+            (_, Content::None) => self.leave_out(),
+            _ if turn.is_edited() => self.push(Cow::Owned(turn.into_bytes())),
+            _ => self.push(Cow::Borrowed(raw)),
+        }
+        Ok(())
+    }
+
+    fn leave_out(&mut self) {
+        self.is_edited = true;
+        self.has_gap = true;
+    }
+
+    /// What a gap made neighbours is one turn if it is of one speaker.
+    fn push(&mut self, turn: Cow<'a, [u8]>) {
+        self.is_edited |= matches!(turn, Cow::Owned(_));
+        let has_gap = std::mem::take(&mut self.has_gap);
+        match self.all.last_mut() {
+            Some(last) if has_gap && field(last, "role") == field(&turn, "role") => {
+                let (before, after) = (field(last, "content"), field(&turn, "content"));
+                let content = [before, after].into_iter().flatten().flat_map(blocks_of);
+                let content = listed(&content.collect::<Vec<_>>());
+                let mut merged = Envelope::parse(last.to_vec()).unwrap_or_default();
+                merged.set_raw("content", content);
+                *last = Cow::Owned(merged.into_bytes());
+            }
+            _ => self.all.push(turn),
+        }
+    }
+
+    /// A conversation begins with the person; what only instructs is what the person says.
+    fn complete(&mut self) {
+        let said = |text: &str| Cow::Owned(turn(&[&*text_block(quoted(text).as_bytes())]));
+        if self.all.is_empty() && self.is_edited {
+            let system = std::mem::take(&mut self.system);
+            self.all.push(if system.is_empty() { said(BEGIN) } else { Cow::Owned(turn(&system)) });
+        }
+        let Some((first, last)) = self.all.first().zip(self.all.last()) else { return };
+        // An instruction after it shows that the last reply is over.
+        let is_over = self.has_gap && is_assistants(last);
+        if is_assistants(first) {
+            self.is_edited = true;
+            self.all.insert(0, said(BEGIN));
+        }
+        if is_over {
+            self.all.push(said(CONTINUE));
+        }
+    }
+}
+
+const BEGIN: &str = "Begin.";
+const CONTINUE: &str = "Continue.";
+
+fn is_assistants(turn: &[u8]) -> bool {
+    field(turn, "role") == Some(br#""assistant""#)
+}
+
+/// A turn of the user's.
+fn turn<T: AsRef<[u8]>>(blocks: &[T]) -> Vec<u8> {
+    [br#"{"role":"user","content":"#, &*listed(blocks), b"}"].concat()
+}
+
+fn text_block(json: &[u8]) -> Vec<u8> {
+    [br#"{"type":"text","text":"#, json, b"}"].concat()
+}
+
+/// The blocks of a content, verbatim; a text is one.
+fn blocks_of(content: &[u8]) -> Vec<Vec<u8>> {
+    match items(content) {
+        Some(blocks) => blocks.into_iter().map(<[u8]>::to_vec).collect(),
+        None => vec![text_block(content)],
+    }
+}
+
+/// What the loop of tool calls that goes on, if one does, has of the thoughts that led to its calls.
+fn thought(turns: &[Cow<'_, [u8]>]) -> Thought {
+    let mut found = Thought::Idle;
+    for (i, turn) in turns.iter().enumerate().rev() {
+        if !is_assistants(turn) {
+            continue;
+        }
+        // Turns of one speaker are one; the first of them tells.
+        let Some(next) = turns.get(i + 1) else { return Thought::Idle };
+        if !is_assistants(next) && first_kind(next) != Some(br#""tool_result""#) {
+            return found;
+        }
+        let kind = first_kind(turn);
+        let is_thought = matches!(kind, Some(br#""thinking""# | br#""redacted_thinking""#));
+        found = match found {
+            Thought::Idle if is_thought => return Thought::Last,
+            Thought::Idle => Thought::Missing,
+            _ if is_thought => return Thought::Earlier,
+            found => found,
+        };
+    }
+    found
+}
+
+/// The type of a turn's first block, as JSON.
+fn first_kind(turn: &[u8]) -> Option<&[u8]> {
+    field(first_item(field(turn, "content")?)?, "type")
+}
+
+/// The beginning of a reply as the last turn: newer models refuse it, older ones refuse white space at its end.
+pub(super) fn settle_ending(body: &mut Envelope, version: Version) {
+    let Some(messages) = body.raw("messages").and_then(items) else { return };
+    let Some((last, before)) = messages.split_last() else { return };
+    let Ok(mut last) = Envelope::parse(last.to_vec()) else { return };
+    let mut turns: Vec<Cow<'_, [u8]>> = before.iter().map(|turn| Cow::Borrowed(*turn)).collect();
+    let is_continued = version.adapts() || thinking::is_on(body);
+    if has_words(&mut last, !is_continued) {
+        turns.push(Cow::Owned(last.into_bytes()));
+        if is_continued {
+            turns.push(Cow::Owned(turn(&[text_block(quoted(CONTINUE).as_bytes())])));
+        }
+    }
+    let messages = listed(&turns);
+    body.set_raw("messages", messages);
+}
+
+/// Takes the thoughts off the end of a turn, and the white space if it is to be trimmed. Whether anything is left.
+fn has_words(turn: &mut Envelope, is_trimmed: bool) -> bool {
+    let Some(content) = turn.raw("content") else { return true };
+    let Some(mut blocks) = items(content) else {
+        if let Some(text) = trimmed(content).filter(|_| is_trimmed) {
+            turn.set("content", text);
+        }
+        return true;
+    };
+    let count = blocks.len();
+    let is_thought = |block: &&[u8]| {
+        let kind = field(block, "type");
+        matches!(kind, Some(br#""thinking""# | br#""redacted_thinking""#))
+    };
+    while blocks.last().is_some_and(is_thought) {
+        blocks.pop();
+    }
+    let end = blocks.last().filter(|_| is_trimmed).and_then(|block| {
+        let text = trimmed(field(block, "text")?)?;
+        let mut block = Envelope::parse(block.to_vec()).ok()?;
+        block.set("text", text);
+        Some(block.into_bytes())
+    });
+    if let (Some(end), Some(last)) = (&end, blocks.last_mut()) {
+        *last = end;
+    }
+    let is_edited = blocks.len() < count || end.is_some();
+    let has_some = !blocks.is_empty();
+    let content = is_edited.then(|| listed(&blocks));
+    if let Some(content) = content {
+        turn.set_raw("content", content);
+    }
+    has_some
+}
+
+/// A JSON string without the white space at its end, where it has some.
+fn trimmed(json: &[u8]) -> Option<String> {
+    let text: String = serde_json::from_slice(json).ok()?;
+    let short = text.trim_end();
+    (short.len() < text.len()).then(|| quoted(short))
+}
