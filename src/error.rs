@@ -153,6 +153,8 @@ pub fn kind_of_status(status: u16) -> Kind {
         404 | 405 => Kind::NotFound,
         408 | 504 => Kind::Timeout,
         413 => Kind::TooLarge,
+        // AWS's, of a model that failed.
+        424 => Kind::Server,
         429 => Kind::RateLimit,
         503 | 529 => Kind::Overloaded,
         400..=499 => Kind::InvalidRequest,

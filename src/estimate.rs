@@ -6,7 +6,27 @@
 //!
 //! # How well
 //!
-//! FIGURES
+//! Estimate by truth, for texts of 2 to 6 KB that the fit did not see (about 490 texts; in brackets what 96 % of them lie
+//! between): real code, documentation, JSON, prose in 22 languages, output of tools, logs, base64.
+//!
+//! | | Claude | Claude from 4.7 | OpenAI | Gemini | others |
+//! |---|---|---|---|---|---|
+//! | prose in English, German, French, Spanish | 1.07 (1.03-1.12) | 1.08 (0.99-1.14) | 1.09 (1.02-1.16) | 1.08 (1.02-1.14) | 1.09 (1.03-1.18) |
+//! | code in nine languages | 1.07 (0.96-1.16) | 1.09 (1.00-1.18) | 1.09 (1.00-1.21) | 1.07 (0.99-1.13) | 1.11 (0.99-1.20) |
+//! | JSON, YAML, XML, logs | 1.07 (1.04-1.13) | 1.07 (0.99-1.15) | 1.08 (0.97-1.14) | 1.06 (1.02-1.09) | 1.10 (0.97-1.13) |
+//! | Markdown, diffs, listings, searches | 1.07 (1.02-1.17) | 1.09 (1.01-1.15) | 1.07 (1.00-1.16) | 1.07 (1.02-1.11) | 1.08 (1.00-1.15) |
+//! | ten other scripts | 1.08 (1.03-1.13) | 1.09 (0.99-1.20) | 1.08 (1.00-1.19) | 1.07 (1.00-1.17) | 1.09 (1.02-1.17) |
+//! | base64, hexadecimal, numbers | 1.07 (1.03-1.10) | 1.07 (1.05-1.10) | 1.07 (1.06-1.10) | 1.07 (1.05-1.07) | 1.08 (1.06-1.11) |
+//! | of all but the rarer scripts, between 1.00 and 1.15 | 96 % | 92 % | 91 % | 97 % | 88 % |
+//!
+//! The truth is `ctok` 1.3.0 for Claude (a reconstruction of what `count_tokens` answers), o200k_base, Gemma 3, and the
+//! greater of Llama 3 and Qwen 3. Not reached: tables of rare characters (down to 0.75), headers of C with long rulers and
+//! macros (up to 1.3), and of the others Turkish (1.18). Vocabularies of 32,000 pieces, as
+//! Mistral's older ones, were not measured and need more than is said for the others. `tests/count.rs` keeps the check, with
+//! texts of its own.
+//!
+//! Half of a corpus was for the fit, the other half for this table. The halves of prose, listings and logs have sources in
+//! common, and a few limits of the fit were chosen with both halves in view, so for new kinds of text expect a little worse.
 //!
 //! What is around the texts (roles, calls, tools, images) is by what the vendors document, and by what was measured of
 //! `count_tokens` in public; here no request could be counted by a vendor.
@@ -32,7 +52,7 @@ pub enum Vocabulary {
     Other,
 }
 
-/// Input tokens of the whole request. Time is linear in its bytes; about 1 ms for 200 KB.
+/// Input tokens of the whole request. Time is linear in its bytes; 0.4 ms for 120 KB of code.
 pub fn request(request: &Request, vocabulary: Vocabulary) -> u64 {
     let frame = frame(vocabulary);
     let mut sum = Sum { vocabulary, pieces: Pieces::default(), fixed: frame.request };
@@ -259,7 +279,7 @@ fn price(pieces: &Pieces, vocabulary: Vocabulary) -> u64 {
         Vocabulary::Other => &weights::OPEN,
     };
     let products = pieces.counts.iter().zip(weights).map(|(n, w)| *n as f64 * f64::from(*w));
-    // Some prices are corrections of others, below zero; a text of nothing else still is a token.
-    let least = u64::from(pieces.counts.iter().any(|n| *n > 0));
+    // Some prices are corrections of others, below zero; no vocabulary has anything longer than this.
+    let least = pieces.bytes.div_ceil(128);
     (products.sum::<f64>().ceil() as u64).max(least)
 }

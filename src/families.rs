@@ -23,6 +23,7 @@ use crate::dialect::openai_chat::Quirks;
 use crate::dialect::{Target, UpstreamDialect, anthropic, embeddings};
 use crate::envelope::Envelope;
 use crate::error::Error;
+use crate::estimate::Vocabulary;
 
 /// Models that AI Core serves the same way.
 #[derive(Debug)]
@@ -189,6 +190,17 @@ pub fn by_name(name: &str) -> Option<&'static Family> {
 /// The names for `families`, for error messages.
 pub fn names() -> String {
     TABLE.iter().map(|f| f.name).collect::<Vec<_>>().join(", ")
+}
+
+/// Whose words a model counts in.
+pub fn vocabulary(model: &str) -> Vocabulary {
+    match of_model(deployed_name(model)).name {
+        "claude" if claude::Version::of(model).is_from(4, 7) => Vocabulary::ClaudeFrom4_7,
+        "claude" => Vocabulary::Claude,
+        "openai" => Vocabulary::OpenAi,
+        "gemini" => Vocabulary::Gemini,
+        _ => Vocabulary::Other,
+    }
 }
 
 /// For models that are given the schema of an answer and no word beside it.

@@ -13,7 +13,7 @@ use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::families::claude::Version;
 use crate::models::{Model, Models};
-use crate::routes;
+use crate::{estimate, families, routes};
 
 /// The longest request id of a client's own that is kept.
 const REQUEST_ID_CHARS_MAX: usize = 128;
@@ -90,13 +90,13 @@ pub fn model(models: &Models, name: &str, dialect: Dialect) -> Result<String, Er
 }
 
 /// `POST /v1/messages/count_tokens`: AI Core has nothing of the kind, so it is an estimate.
-pub fn count(mut body: Envelope) -> Result<String, Error> {
+pub fn count(mut body: Envelope, model: &Model) -> Result<String, Error> {
     if !body.has("max_tokens") {
         body.set("max_tokens", "1");
     }
     anthropic::Messages.check(&body)?;
     let asked = anthropic::Messages.decode(&body)?;
-    let count = asked.request.bytes() / 4;
+    let count = estimate::request(&asked.request, families::vocabulary(model.deployed_name()));
     Ok(json!({"input_tokens": count}).to_string())
 }
 

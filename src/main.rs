@@ -101,8 +101,9 @@ fn certificates(options: &cli::Serve, config: &Config, host: &str) -> Result<Fil
 fn opening(base_url: &str, config: &Config, server: &Server) -> String {
     let limits = &config.limits;
     let mut text = format!(
-        "Base URL for OpenAI clients: {base_url}\nLimits: {} connections, request bodies of {} KiB, silences of \
+        "Base URL for OpenAI clients: {base_url}\nBase URL for Anthropic clients: {}\nLimits: {} connections, request bodies of {} KiB, silences of \
          AI Core of {} s, {} deployments a request\n",
+        base_url.trim_end_matches("/v1"),
         server.connections_max(),
         limits.body_bytes_max / 1024,
         limits.upstream_idle_ms_max / 1000,

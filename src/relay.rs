@@ -204,7 +204,7 @@ impl Relay {
         };
         let service = served(model, route.action)?;
         if route.action == Action::CountTokens {
-            return exchange.answer_json(200, local::count(body)?);
+            return exchange.answer_json(200, local::count(body, model)?);
         }
         let is_stream = matches!(route.action, Action::ChatCompletions | Action::Messages)
             && body.get::<bool>("stream", "true or false")?.unwrap_or(false);

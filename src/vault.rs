@@ -5,8 +5,11 @@
 //! a conversation. Bounded by entries, bytes and age; what is lost costs a turn its thinking, never the request.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use serde_json::Value;
 
 use crate::chat::{Block, Event, Open, Request, Role, Seal};
 
@@ -46,6 +49,8 @@ struct Entry {
 struct Sealed {
     reasoning: Vec<Block>,
     call: Option<Seal>,
+    /// A digest of the arguments that seal was made with.
+    arguments: u64,
 }
 
 impl Vault {
@@ -63,14 +68,15 @@ impl Vault {
             let is_carried = turn.blocks.iter().any(is_sealed);
             let mut reasoning = vec![];
             for block in &mut turn.blocks {
-                let Block::ToolCall { id, seal, .. } = block else { continue };
+                let Block::ToolCall { id, seal, arguments, .. } = block else { continue };
                 if restored.contains(id) {
                     continue;
                 }
                 let Some(sealed) = self.find(id, now, &mut bytes_left) else { continue };
                 restored.insert(id.clone());
                 reasoning.extend(sealed.reasoning);
-                if seal.is_none() {
+                // Claude Code gives calls back with the defaults filled in: what was sealed is another call.
+                if seal.is_none() && sealed.arguments == digest(arguments) {
                     *seal = sealed.call;
                 }
             }
@@ -160,6 +166,7 @@ pub struct Recorder {
     reasoning: Vec<Block>,
     /// The call that is open.
     call: Option<String>,
+    arguments: String,
     call_seal: Option<Seal>,
     in_reasoning: bool,
 }
@@ -172,7 +179,11 @@ impl Recorder {
                 self.in_reasoning = true;
                 self.reasoning.push(Block::Reasoning { text: String::new(), seal: None });
             }
-            Event::Open(Open::ToolCall { id, .. }) => self.call = Some(id.clone()),
+            Event::Open(Open::ToolCall { id, .. }) => {
+                self.call = Some(id.clone());
+                self.arguments.clear();
+            }
+            Event::Delta(more) if self.call.is_some() => self.arguments.push_str(more),
             Event::Delta(more) if self.in_reasoning => {
                 if let Some(Block::Reasoning { text, .. }) = self.reasoning.last_mut() {
                     text.push_str(more);
@@ -201,9 +212,19 @@ impl Recorder {
         reasoning.retain(is_sealed);
         let call = self.call_seal.take();
         if !reasoning.is_empty() || call.is_some() {
-            vault.keep(id, Sealed { reasoning, call }, Instant::now());
+            let arguments = call.as_ref().map_or(0, |_| digest(&self.arguments));
+            vault.keep(id, Sealed { reasoning, call, arguments }, Instant::now());
         }
     }
+}
+
+/// The same for the same JSON, however it is written.
+fn digest(arguments: &str) -> u64 {
+    let arguments = if arguments.is_empty() { "{}" } else { arguments };
+    let json: Value = serde_json::from_str(arguments).unwrap_or_else(|_| arguments.into());
+    let mut hasher = DefaultHasher::new();
+    json.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// What is put back into one request.
@@ -266,6 +287,36 @@ mod tests {
     }
 
     #[test]
+    fn a_call_is_sealed_with_its_arguments() {
+        let vault = vault(10, 100_000);
+        let mut recorder = Recorder::default();
+        let call = Open::ToolCall { id: "a".into(), name: "f".into() };
+        [
+            Event::Open(call),
+            Event::Delta(r#"{"x":1,"#.into()),
+            Event::Seal(Seal::Gemini("sig".into())),
+            Event::Delta(r#""y":{}}"#.into()),
+            Event::Close,
+        ]
+        .iter()
+        .for_each(|event| recorder.event(event, &vault));
+        let given_back = |json: &str| {
+            let mut request = asked(&["a"]);
+            let Block::ToolCall { arguments, .. } = &mut request.turns[0].blocks[0] else {
+                panic!()
+            };
+            json.clone_into(arguments);
+            vault.restore(&mut request, Instant::now());
+            let Block::ToolCall { seal, .. } = request.turns.remove(0).blocks.remove(0) else {
+                panic!()
+            };
+            seal
+        };
+        assert_eq!(given_back(r#"{ "y": {}, "x": 1 }"#), Some(Seal::Gemini("sig".into())));
+        assert_eq!(given_back(r#"{"x":1,"y":{},"z":false}"#), None);
+    }
+
+    #[test]
     fn it_is_bounded_by_entries_bytes_and_age() {
         let vault = vault(2, 100_000);
         ["a", "b", "a", "c"].iter().for_each(|id| record(&vault, id));
@@ -293,7 +344,7 @@ mod tests {
         for id in ids {
             let seal = Some(Seal::Claude("s".repeat(3 << 20)));
             let reasoning = vec![Block::Reasoning { text: String::new(), seal }];
-            vault.keep(id.into(), Sealed { reasoning, call: None }, Instant::now());
+            vault.keep(id.into(), Sealed { reasoning, ..Sealed::default() }, Instant::now());
         }
         let mut request = asked(&ids);
         vault.restore(&mut request, Instant::now());

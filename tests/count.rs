@@ -1,6 +1,7 @@
 //! The estimate of tokens against counts of real tokenizers, recorded by `wire/count/measure.mjs`.
 //!
-//! None of these texts was used for the fit.
+//! The texts are written or generated for this test and were not in the fit; a dozen are cut from this repository, of which
+//! other parts, or the same, were.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,7 +22,7 @@ const VOCABULARIES: [(Vocabulary, &[&str]); 5] = [
 ];
 
 /// Of one to four kilobytes; longer requests are mixtures, and their errors cancel out.
-const LEAST: f64 = 0.95;
+const LEAST: f64 = 0.94;
 const MOST: f64 = 1.25;
 
 #[test]

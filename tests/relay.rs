@@ -490,7 +490,7 @@ fn errors_of_every_shape_are_told_in_the_clients_dialect() {
         };
         let kind = match status {
             429 => "rate_limit_error",
-            500.. => "server_error",
+            424 | 500.. => "server_error",
             _ => "invalid_request_error",
         };
         let error = json!({"message": message, "type": kind, "param": param, "code": code});
@@ -500,6 +500,28 @@ fn errors_of_every_shape_are_told_in_the_clients_dialect() {
             let reply = proxy.chat(&request);
             assert_eq!((reply.status, reply.json()), (status, json!({"error": error})), "{file}");
             assert_eq!(reply.header("content-type"), "application/json");
+            assert_eq!(reply.header("retry-after"), "7", "{file}");
+        }
+        let kind = match status {
+            404 => "not_found_error",
+            408 | 504 => "timeout_error",
+            413 => "request_too_large",
+            429 => "rate_limit_error",
+            503 | 529 => "overloaded_error",
+            424 | 500.. => "api_error",
+            _ => "invalid_request_error",
+        };
+        for (model, is_stream) in [("gpt-4o", false), ("claude-opus-4-8", true)] {
+            let fault = Fault::answer(upstream, body.trim_end()).with_header("retry-after", "7");
+            proxy.demo.push(Fault { times, ..fault });
+            let asked = json!({"model": model, "max_tokens": 9, "stream": is_stream,
+                "messages": [{"role": "user", "content": "hi"}]});
+            let asked = asked.to_string();
+            let reply = proxy.client().send("POST", "/v1/messages", KEY, asked.as_bytes());
+            let id = reply.header("request-id").to_owned();
+            let error = json!({"type": "error", "request_id": id,
+                "error": {"type": kind, "message": message}});
+            assert_eq!((reply.status, reply.json()), (status, error), "{file} {model}");
             assert_eq!(reply.header("retry-after"), "7", "{file}");
         }
     }

@@ -6,10 +6,11 @@
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pieces {
     pub counts: [u64; KINDS],
+    pub bytes: u64,
 }
 
 /// Kinds of pieces: the columns of the weights.
-pub const KINDS: usize = SCRIPTS_AT + 3 * SCRIPTS;
+pub const KINDS: usize = SHORT_REPEATS + 1;
 
 /// Words, three styles (lower, Title, CAPS) after a space, after something else, after another word (`camelCase`).
 const WORDS: usize = 0;
@@ -54,6 +55,8 @@ const CHAINED: usize = 42;
 /// Per script: runs, characters, repeated characters.
 const SCRIPTS_AT: usize = 43;
 const SCRIPTS: usize = Script::Unassigned as usize + 1;
+/// Of ASCII punctuation, the first three in a run.
+const SHORT_REPEATS: usize = SCRIPTS_AT + 3 * SCRIPTS;
 
 /// Scripts that are not Latin, and symbols.
 #[derive(Clone, Copy, PartialEq)]
@@ -91,12 +94,13 @@ pub const PAIRING: &[u8] = include_bytes!("pairing.txt");
 
 impl Default for Pieces {
     fn default() -> Pieces {
-        Pieces { counts: [0; KINDS] }
+        Pieces { counts: [0; KINDS], bytes: 0 }
     }
 }
 
 impl Pieces {
     pub fn add(&mut self, text: &str) {
+        self.bytes += text.len() as u64;
         let mut reader =
             Reader { bytes: text.as_bytes(), text, at: 0, before: Before::Line, chain: 0 };
         while let Some(&byte) = reader.bytes.get(reader.at) {
@@ -250,9 +254,13 @@ impl Reader<'_> {
         let counts = &mut pieces.counts;
         let start = self.at;
         let length = self.run(|b| CLASSES[b as usize] == Class::Mark);
+        let mut repeated = 0u64;
         for pair in self.bytes[start..start + length].windows(2) {
             if pair[0] == pair[1] {
+                repeated += 1;
                 counts[REPEATED_MARKS] += 1;
+                // Most vocabularies have long rulers whole.
+                counts[SHORT_REPEATS] += u64::from(repeated < 4);
             } else {
                 counts[PAIRS] += 1;
                 counts[ODD_PAIRS] += pairing(pair[0], pair[1]);

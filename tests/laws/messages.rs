@@ -2,6 +2,7 @@
 //! refused; and none is an error of ours.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -10,10 +11,12 @@ use sap_ai_core_llm_proxy::dialect::anthropic::{Messages, UNSIGNED};
 use sap_ai_core_llm_proxy::dialect::{Asked, ClientDialect};
 use sap_ai_core_llm_proxy::envelope::Envelope;
 use sap_ai_core_llm_proxy::error::Error;
+use sap_ai_core_llm_proxy::families::Passes;
 use serde_json::{Value, json};
 
-use crate::corpus::{odd_value, replace};
-use crate::requests::{Reached, arrives_or_is_named, is_no_error_of_ours, number};
+use crate::corpus::{UPSTREAMS, odd_value, replace};
+use crate::requests::{Reached, arrives_or_is_named, is_in, is_no_error_of_ours, number};
+use crate::support::{KEY, Proxy};
 use crate::{check, wild_bytes};
 
 fn decode(body: &Value) -> Result<Asked, Error> {
@@ -220,6 +223,62 @@ fn what_was_said_arrives_or_is_named() {
         // It takes no tools.
         let most = if family == "perplexity" { 500 } else { 1000 };
         assert!(counts[0] > 150 && counts[2] > most, "{family}: too little of it {counts:?}");
+    }
+}
+
+/// The simulated AI Core takes what is written for it, and nothing has to be healed.
+#[test]
+fn what_is_written_is_taken() {
+    let proxy = Proxy::start();
+    let reached = RefCell::new(BTreeMap::<&str, [usize; 2]>::new());
+    check(150, &(request(), any::<Index>(), any::<bool>()), |(mut body, at, is_stream)| {
+        tame(&mut body);
+        body["stream"] = json!(is_stream);
+        // More than there is goes to those who tell so.
+        body["max_tokens"] = json!(body["max_tokens"].as_u64().unwrap().min(5000));
+        let converted = UPSTREAMS.iter().filter(|u| matches!(u.grammar.passes, Passes::Nothing));
+        for upstream in converted {
+            let model = &upstream.models[at.index(upstream.models.len())];
+            body["model"] = json!(model);
+            let text = body.to_string();
+            let reply = proxy.client().send("POST", "/v1/messages", KEY, text.as_bytes());
+            let mut reached = reached.borrow_mut();
+            let counts = reached.entry(upstream.family).or_default();
+            counts[usize::from(reply.status == 200)] += 1;
+            // What is refused here begins with a path of the client's request.
+            let error = match reply.status {
+                200 => Value::Null,
+                _ => reply.json()["error"]["message"].clone(),
+            };
+            let path = error.as_str().and_then(|text| text.split(':').next()).unwrap_or_default();
+            prop_assert!(
+                reply.status == 200 || (reply.status == 400 && is_in(&body, path)),
+                "{model}: {error}\n{body}\n{}",
+                String::from_utf8_lossy(&proxy.last().body)
+            );
+        }
+        Ok(())
+    });
+    let refused = proxy.inferences().iter().filter(|seen| seen.status == 400).count();
+    assert_eq!(refused, 0, "healed, where it should not have been ill");
+    for (family, counts) in reached.into_inner() {
+        assert!(counts[1] > 30, "{family}: too little of it {counts:?}");
+    }
+}
+
+/// Files that are what they seem, no URLs, and no signatures that no Claude has made.
+fn tame(value: &mut Value) {
+    const PNG: &str = "iVBORw0KGgoAAAANSUhEUg==";
+    match value {
+        Value::String(text) if text.starts_with("iVBORw0KGgo") => *text = PNG.to_owned(),
+        Value::String(text) if text == "c2ln" => *text = UNSIGNED.to_owned(),
+        Value::String(text) if text.starts_with("JVBERi0x") => *text = "JVBERi0xLjQ=".to_owned(),
+        Value::String(text) if text.starts_with("https://") => {
+            *text = format!("data:image/png;base64,{PNG}");
+        }
+        Value::Array(items) => items.iter_mut().for_each(tame),
+        Value::Object(entries) => entries.values_mut().for_each(tame),
+        _ => {}
     }
 }
 

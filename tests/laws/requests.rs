@@ -393,7 +393,7 @@ fn names(dropped: &str, path: &str) -> bool {
 }
 
 /// Whether a path such as `messages[0].content[1].image_url` is in the request.
-fn is_in(body: &Value, path: &str) -> bool {
+pub fn is_in(body: &Value, path: &str) -> bool {
     let path = path.replace('[', ".").replace(']', "");
     let mut at = body;
     for step in path.split('.') {

@@ -147,7 +147,8 @@ fn message<'a>(turn: &'a Turn, names: &mut Names) -> Result<Message<'a>, Error> 
 
 fn parts<'a>(blocks: &'a [Block], names: &mut Names) -> Result<Vec<Part<'a>>, Error> {
     let mut parts = Vec::with_capacity(blocks.len());
-    for block in blocks {
+    let mut is_marked = false;
+    for (i, block) in blocks.iter().enumerate() {
         let (part, cache) = match block {
             Block::Text { text, cache } => (Part::Text(text), cache),
             // No model that is spoken to this way wants its thoughts back.
@@ -166,11 +167,19 @@ fn parts<'a>(blocks: &'a [Block], names: &mut Names) -> Result<Vec<Part<'a>>, Er
         };
         parts.push(part);
         // How long it lives cannot be said here: five minutes.
-        if cache.is_some() {
+        is_marked |= cache.is_some();
+        // Left open by the dossier: whether a mark may stand between results, which have to come first. It comes after them.
+        let is_among_results = is_result(block) && blocks.get(i + 1).is_some_and(is_result);
+        if is_marked && !is_among_results {
+            is_marked = false;
             parts.push(Part::CachePoint { kind: "default" });
         }
     }
     Ok(parts)
+}
+
+fn is_result(block: &Block) -> bool {
+    matches!(block, Block::ToolResult { .. })
 }
 
 fn result<'a>(
