@@ -153,7 +153,8 @@ feature('prompt cache', async (model) => {
   const later = [(await create(request)).usage, (await finalOf(request)).usage];
   for (const usage of later) assert.deepEqual(sums(usage), sums(first));
   if (model.includes('anthropic--')) {
-    assert.ok(first.cache_creation_input_tokens > 3000 && !first.cache_read_input_tokens);
+    // The tools alone may have been there before.
+    assert.ok(first.cache_creation_input_tokens > 3000 && (first.cache_read_input_tokens ?? 0) < 300);
     for (const usage of later) {
       assert.ok(usage.cache_read_input_tokens > 3000);
       assert.ok(!isClaude(model) || usage.input_tokens < 1000);
@@ -241,13 +242,18 @@ feature('tool loop', { needs: 'tools' }, async (model) => {
   assert.ok(textOf(await create(asks('', model, { messages, tools: TOOLS }))));
 });
 
-feature('images in results', { needs: 'vision' }, async (model) => {
-  if (lacks(model, 'tools')) return;
+feature('images in results', { needs: 'tools' }, async (model) => {
   const request = asks('Use weather_of', model, { tools: TOOLS });
   const asked = await create(request);
   const seen = result(callsOf(asked)[0], [{ type: 'text', text: 'a picture' }, IMAGE]);
-  const last = await create({ ...request, messages: [...request.messages, turn(asked), user([seen])] });
-  assert.ok(last.stop_reason === 'end_turn' && textOf(last));
+  request.messages.push(turn(asked), user([seen]));
+  if (lacks(model, 'vision')) {
+    const error = await caught(Anthropic.BadRequestError, () => create(request));
+    assert.match(error.apiMessage, /image/);
+  } else {
+    const last = await create(request);
+    assert.ok(last.stop_reason === 'end_turn' && textOf(last));
+  }
 });
 
 feature('tool choice', { needs: 'tools' }, async (model) => {

@@ -191,7 +191,8 @@ def test_cache(create, stream, model):
     with stream(**ask) as streamed:
         third = streamed.get_final_message().usage
     if "anthropic--" in model:
-        assert first.cache_creation_input_tokens > 3000 and not first.cache_read_input_tokens
+        # The tools alone may have been there before.
+        assert first.cache_creation_input_tokens > 3000 > 10 * (first.cache_read_input_tokens or 0)
         for later in [second, third]:
             assert later.cache_read_input_tokens > 3000
             assert not is_claude(model) or later.input_tokens < 1000
@@ -284,16 +285,18 @@ def test_odd_results(create, model):
     assert text_of(create(**asks("", model, messages=messages, tools=TOOLS)))
 
 
-@feature("images in results", needs="vision")
+@feature("images in results", needs="tools")
 def test_images_in_results(create, model):
-    if "tools" in CHAT[model].get("lacks", {}):
-        return
     ask = asks("Use weather_of", model, tools=TOOLS)
     asked = create(**ask)
     seen = result(calls_of(asked)[0], [{"type": "text", "text": "a picture"}, IMAGE])
-    messages = [*ask["messages"], turn(asked), user([seen])]
-    last = create(**{**ask, "messages": messages})
-    assert last.stop_reason == "end_turn" and text_of(last)
+    ask["messages"] += [turn(asked), user([seen])]
+    if "vision" in CHAT[model].get("lacks", {}):
+        with pytest.raises(anthropic.BadRequestError, match="image"):
+            create(**ask)
+    else:
+        last = create(**ask)
+        assert last.stop_reason == "end_turn" and text_of(last)
 
 
 @feature("tool choice", needs="tools")
