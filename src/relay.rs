@@ -212,72 +212,75 @@ impl Relay {
             exchange.line.borrow_mut().is_stream = true;
             exchange.keep_alive.set(Some(Duration::from_millis(self.limits.keep_alive_ms)));
         }
-        let call = match route.action {
-            Action::Embeddings => {
-                let (bytes, way) = embeddings_way(exchange, service, &body)?;
-                Call { action: route.action, is_stream: false, bytes, way, model: name }
-            }
-            Action::Rerank => {
-                let asked = rerank::Asked::decode(&body)?;
-                exchange.line.borrow_mut().dropped.clone_from(&asked.dropped);
-                let bytes = asked.encode(model.deployed_name()).into();
-                let way = Way::Ranks(asked.into());
-                Call { action: route.action, is_stream: false, bytes, way, model: name }
-            }
+        let action = route.action;
+        let wanted = Wanted { action, name: &name, model, is_long_context, is_stream };
+        let (bytes, way) = match action {
+            Action::Embeddings => embeddings_way(exchange, service, &body)?,
+            Action::Rerank => rerank_way(exchange, model, &body)?,
             _ => {
                 let grammar = service.grammar.as_ref().ok_or(Error::Internal)?;
-                let client = client_dialect(route.action);
-                client.check(&body)?;
-                let (bytes, way) = match (route.action, grammar.passes) {
-                    (Action::ChatCompletions, Passes::OpenAi { edit, quirks }) => {
-                        let dropped = edit(&mut body, model.deployed_name())?;
-                        exchange.line.borrow_mut().dropped = dropped;
-                        let wants_usage = is_stream && ask_for_usage(&mut body, quirks)?;
-                        (body.to_bytes(), Way::Passes { wants_usage, quirks })
-                    }
-                    (Action::Messages, Passes::Anthropic { edit }) if claude::passes(&body) => {
-                        let bytes = body.to_bytes().len();
-                        self.fetch_media(exchange, bytes, |named| {
-                            claude::pass::each_url(&mut body, named)
-                        })?;
-                        let betas = exchange.client.header("anthropic-beta");
-                        let model = model.deployed_name();
-                        let asked = claude::pass::Asked { model, betas, is_long_context };
-                        let dropped = edit(&mut body, &asked)?;
-                        exchange.line.borrow_mut().dropped = dropped;
-                        (body.to_bytes(), Way::PassesMessages)
-                    }
-                    _ => {
-                        let (bytes, conversion) =
-                            self.convert(exchange, model, client, grammar, &body, &name)?;
-                        (bytes.into(), Way::Converted(conversion.into()))
-                    }
-                };
-                Call { action: route.action, is_stream, bytes, way, model: name }
+                self.chat_way(exchange, &wanted, grammar, &mut body)?
             }
         };
+        let call = Call { action, is_stream, bytes, way, model: name };
         self.try_deployments(exchange, model, &call)
+    }
+
+    /// A chat request: its bytes go on where the model's deployments speak the client's grammar, otherwise it is converted.
+    fn chat_way<'a>(
+        &self,
+        exchange: &Rc<Exchange>,
+        wanted: &Wanted<'_>,
+        grammar: &Grammar,
+        body: &'a mut Envelope,
+    ) -> Result<(Cow<'a, [u8]>, Way), Error> {
+        let client: &'static dyn ClientDialect = match wanted.action {
+            Action::Messages => &anthropic::Messages,
+            _ => &ChatCompletions,
+        };
+        client.check(body)?;
+        let model = wanted.model.deployed_name();
+        match (wanted.action, grammar.passes) {
+            (Action::ChatCompletions, Passes::OpenAi { edit, quirks }) => {
+                exchange.line.borrow_mut().dropped = edit(body, model)?;
+                let wants_usage = wanted.is_stream && ask_for_usage(body, quirks)?;
+                Ok((body.to_bytes(), Way::Passes { wants_usage, quirks }))
+            }
+            (Action::Messages, Passes::Anthropic { edit }) if claude::passes(body) => {
+                let bytes = body.to_bytes().len();
+                self.fetch_media(exchange, bytes, |named| claude::pass::each_url(body, named))?;
+                let betas = exchange.client.header("anthropic-beta");
+                let is_long_context = wanted.is_long_context;
+                let asked = claude::pass::Asked { model, betas, is_long_context };
+                exchange.line.borrow_mut().dropped = edit(body, &asked)?;
+                Ok((body.to_bytes(), Way::PassesMessages))
+            }
+            _ => {
+                let (bytes, conversion) = self.convert(exchange, wanted, client, grammar, body)?;
+                Ok((bytes.into(), Way::Converted(conversion.into())))
+            }
+        }
     }
 
     /// A chat request for a model whose deployments speak another grammar: its body, and how its reply is converted.
     fn convert(
         &self,
         exchange: &Rc<Exchange>,
-        model: &Model,
+        wanted: &Wanted<'_>,
         client: &'static dyn ClientDialect,
         grammar: &Grammar,
         body: &Envelope,
-        name: &str,
     ) -> Result<(Vec<u8>, Conversion), Error> {
         let asked = client.decode(body)?;
-        let (mut request, is_stream) = (asked.request, asked.is_stream);
+        let mut request = asked.request;
         if !grammar.dialect.takes_urls() {
             let bytes = body.to_bytes().len();
             self.fetch_media(exchange, bytes, |named| request.each_url(named))?;
         }
         self.vault.restore(&mut request, Instant::now());
-        let head = local::reply_head(name);
-        let target = Target { model: model.deployed_name(), is_stream };
+        let head = local::reply_head(wanted.name);
+        let model = wanted.model.deployed_name();
+        let target = Target { model, is_stream: wanted.is_stream };
         let converted = Conversion::prepare(
             grammar,
             &mut request,
@@ -288,6 +291,14 @@ impl Relay {
         );
         let dropped = request.dropped.iter().map(|path| client.field(path).into_owned());
         exchange.note_dropped(dropped.collect());
+        let converted = converted.and_then(|(bytes, conversion)| match grammar.passes {
+            Passes::Anthropic { .. } if wanted.is_long_context => {
+                let (bytes, lost) = claude::pass::lengthened(bytes, model)?;
+                exchange.note_dropped(lost.into_iter().map(Cow::into_owned).collect());
+                Ok((bytes, conversion))
+            }
+            _ => Ok((bytes, conversion)),
+        });
         converted.map_err(|error| match error {
             Error::Refused { path, what } => {
                 Error::Refused { path: client.field(&path).into_owned(), what }
@@ -603,6 +614,16 @@ enum Told {
     Nothing,
 }
 
+/// What is asked for, and of which model.
+struct Wanted<'a> {
+    action: Action,
+    /// The name the client used.
+    name: &'a str,
+    model: &'a Model,
+    is_long_context: bool,
+    is_stream: bool,
+}
+
 /// A call that any deployment of its model can answer.
 struct Call<'a> {
     /// The name the client used.
@@ -685,14 +706,6 @@ fn served(model: &Model, action: Action) -> Result<&'static Service, Error> {
 /// Gives what a URL names, which stands at a JSON path of the client's request.
 type Named<'a> = dyn FnMut(&str, &str) -> Result<Source, Error> + 'a;
 
-/// The grammar of those who ask for this.
-fn client_dialect(action: Action) -> &'static dyn ClientDialect {
-    match action {
-        Action::Messages => &anthropic::Messages,
-        _ => &ChatCompletions,
-    }
-}
-
 /// A request for embeddings: its body, or what takes several.
 fn embeddings_way<'a>(
     exchange: &Exchange,
@@ -705,6 +718,18 @@ fn embeddings_way<'a>(
     let asked = embeddings::Asked::decode(body, shape)?;
     exchange.line.borrow_mut().dropped.clone_from(&asked.dropped);
     Ok((Cow::Borrowed(b""), Way::Embeds(asked.into())))
+}
+
+/// Documents to rank: a body for the model.
+fn rerank_way<'a>(
+    exchange: &Exchange,
+    model: &Model,
+    body: &Envelope,
+) -> Result<(Cow<'a, [u8]>, Way), Error> {
+    let asked = rerank::Asked::decode(body)?;
+    exchange.line.borrow_mut().dropped.clone_from(&asked.dropped);
+    let bytes = asked.encode(model.deployed_name());
+    Ok((bytes.into(), Way::Ranks(asked.into())))
 }
 
 /// Asks AI Core for the usage of a stream, for the log. Whether the client had asked for it.

@@ -527,3 +527,20 @@ fn message_of(reply: &Reply) -> Value {
     }
     message
 }
+
+#[test]
+fn the_long_context_is_asked_for_where_a_flag_opens_it() {
+    let proxy = Proxy::start();
+    for (model, flags, dropped) in [
+        ("claude-sonnet-4-5[1m]", json!(["context-1m-2025-08-07"]), ""),
+        ("claude-sonnet-4-5", Value::Null, ""),
+        ("claude-opus-4-8[1m]", Value::Null, ""),
+        ("claude-haiku-4-5[1m]", Value::Null, "model[1m]"),
+        ("gpt-5[1m]", Value::Null, ""),
+    ] {
+        let reply = proxy.chat(&hi(model));
+        assert_eq!((reply.status, reply.header("x-proxy-dropped")), (200, dropped), "{model}");
+        let body: Value = serde_json::from_slice(&proxy.last().body).unwrap();
+        assert_eq!(body["anthropic_beta"], flags, "{model}");
+    }
+}

@@ -58,6 +58,15 @@ pub fn pass(body: &mut Envelope, asked: &Asked<'_>) -> Result<Dropped, Error> {
     Ok(lost.0)
 }
 
+/// A body of our own making, with the wish for a context of a million tokens, where a flag opens it.
+pub fn lengthened(body: Vec<u8>, model: &str) -> Result<(Vec<u8>, Dropped), Error> {
+    let mut body = Envelope::parse(body)?;
+    let mut lost = Lost::default();
+    let asked = Asked { model, betas: None, is_long_context: true };
+    betas::settle(&mut body, vec![], &asked, &mut lost);
+    Ok((body.into_bytes(), lost.0))
+}
+
 /// JSON paths of what a request lost, each once. Of very many, the first.
 #[derive(Debug, Default)]
 struct Lost(Dropped);
