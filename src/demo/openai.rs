@@ -26,7 +26,6 @@ pub(super) fn prompt(request: &Map<String, Value>, most_tokens: usize) -> Prompt
         format: format(request),
         stops: stops(request),
         most_tokens,
-        ..Prompt::default()
     }
 }
 
