@@ -47,6 +47,8 @@ enum Change {
     Rename(&'static str, &'static str),
     /// Tools of these types are taken out.
     RemoveTools(Vec<String>),
+    /// The limit of the reply is taken out: it was more than the model gives, which is what it gives without.
+    RemoveLimit,
     /// What the model had thought is taken out of the conversation: it was signed elsewhere, by another subaccount or
     /// another way to the same model.
     RemoveThoughts,
@@ -58,6 +60,9 @@ enum Step {
     /// Any item of a list: what one of them may not have, none may.
     Items,
 }
+
+/// OpenAI's two names of one limit.
+const LIMITS: [&str; 2] = ["max_tokens", "max_completion_tokens"];
 
 /// Never taken out, written like this or `like_this`: without them it is another request.
 #[rustfmt::skip]
@@ -113,6 +118,7 @@ impl Cure {
             Change::Remove(path) => remove(envelope, path),
             Change::RemoveTools(types) => remove_tools(envelope, types),
             Change::RemoveThoughts => remove_thoughts(envelope),
+            Change::RemoveLimit => LIMITS.iter().filter(|key| envelope.remove(key)).count() > 0,
         }
     }
 
@@ -123,6 +129,7 @@ impl Cure {
             Change::Rename(from, _) => has(from),
             Change::RemoveTools(types) => types.iter().any(|name| has(name)),
             Change::RemoveThoughts => has("signature"),
+            Change::RemoveLimit => LIMITS.iter().any(|key| has(key)),
             Change::Remove(path) => match path.last() {
                 Some(Step::Key(key)) => has(key) || (key.contains('_') && has(&camel(key))),
                 Some(Step::Items) | None => false,
@@ -138,7 +145,10 @@ impl Cure {
                 }
                 Some(Step::Items) | None => false,
             },
-            Change::Rename(..) | Change::RemoveTools(_) | Change::RemoveThoughts => true,
+            Change::Rename(..)
+            | Change::RemoveTools(_)
+            | Change::RemoveThoughts
+            | Change::RemoveLimit => true,
         }
     }
 }
@@ -159,6 +169,7 @@ impl std::fmt::Display for Cure {
             Change::Rename(from, _) => f.write_str(from),
             Change::RemoveTools(types) => write!(f, "tools[] of type {}", types.join("/")),
             Change::RemoveThoughts => f.write_str("messages[].thinking"),
+            Change::RemoveLimit => f.write_str(LIMITS[0]),
         }
     }
 }
@@ -295,6 +306,11 @@ fn special(message: &str) -> Option<Cure> {
     let deprecated = lower.strip_suffix(" is deprecated for this model.");
     if let Some(key @ ("`temperature`" | "`top_p`" | "`top_k`")) = deprecated {
         return Some(Cure::lasting(remove(key.trim_matches('`'))));
+    }
+    // `max_tokens is too large: 32000. This model supports at most 16384 completion tokens`; vLLM names both.
+    let limit = lower.split_once(" is too large: ").map(|(names, _)| names.replace('\'', ""));
+    if limit.is_some_and(|names| names.split(" or ").all(|name| LIMITS.contains(&name))) {
+        return Some(Cure::once(Change::RemoveLimit));
     }
     if lower.ends_with("invalid `signature` in `thinking` block") {
         return Some(Cure::once(Change::RemoveThoughts));
@@ -731,6 +747,12 @@ mod tests {
             ("Unsupported parameter: 'temperature' is not supported.", None, true),
             ("speed: Extra inputs are not permitted", None, true),
             ("invalid beta flag", None, true),
+            (
+                "max_tokens is too large: 32000. This model supports at most 16384 completion tokens",
+                Some("invalid_value"),
+                false,
+            ),
+            ("'max_tokens' or 'max_completion_tokens' is too large: 9. This …", None, false),
             ("The following tools are not allowed: web_search.", None, true),
         ] {
             let cure = cure(&refusal(message, code, None)).unwrap_or_else(|| panic!("{message}"));

@@ -292,6 +292,7 @@ impl Relay {
             Error::Refused { path, what } => {
                 Error::Refused { path: client.field(&path).into_owned(), what }
             }
+            Error::BadRequest { path, why } => Error::bad_request(client.field(&path), why),
             error => error,
         })
     }

@@ -68,15 +68,20 @@ fn what_needs_no_edit_stays_verbatim() {
             &format!(
                 r#""tools":[{{"name":"Bash","description":"Runs \u0061 command.","input_schema":{SCHEMA}}},"#
             ),
-            r#""text":"x-anthropic-billing-header: cc_version=2.1.197.1f4; cc_entrypoint=sdk-cli;""#,
             "<system-reminder>\\nToday is a \\u0044ay.\\n</system-reminder>",
             r#""text":"Call Bash""#,
         ] {
             assert!(body.contains(kept), "{model}: {kept}\n{body}");
         }
-        for gone in
-            ["scope", "metadata", "context_management", "stream", "\"model\"", "\"system\",\"c"]
-        {
+        for gone in [
+            "scope",
+            "billing",
+            "metadata",
+            "context_management",
+            "stream",
+            "\"model\"",
+            "\"system\",\"c",
+        ] {
             assert!(!body.contains(gone), "{model}: {gone}\n{body}");
         }
     }

@@ -15,6 +15,9 @@ use support::{KEY, Proxy, pass};
 /// One of each rule: a plain model, reasoning ones of the g and the o kind, and the newest.
 const MODELS: [&str; 4] = ["gpt-4o", "gpt-5", "gpt-5.5", "o3"];
 
+/// A whole reply for the client, and its usage.
+type Whole = fn(Vec<u8>) -> Result<(Vec<u8>, Option<Usage>), Error>;
+
 /// Replies, and how they reach clients.
 struct Replies {
     /// Where they are, and where what clients get is.
@@ -23,14 +26,14 @@ struct Replies {
     dialect: Dialect,
     /// For a client that asks for the usage, or does not.
     stream: fn(bool) -> Box<dyn Passing>,
-    whole: fn(Vec<u8>) -> Result<(Vec<u8>, Option<Usage>), Error>,
+    whole: Whole,
 }
 
 impl Replies {
     const fn openai(
         folder: &'static str,
         stream: fn(bool) -> Box<dyn Passing>,
-        whole: fn(Vec<u8>) -> Result<(Vec<u8>, Option<Usage>), Error>,
+        whole: Whole,
     ) -> Replies {
         Replies { folder, golden: folder, dialect: Dialect::OpenAi, stream, whole }
     }

@@ -22,6 +22,10 @@ use crate::error::{Error, Kind};
 /// Stands where the signature of a thought has to be that no Claude has signed, another family's.
 pub const UNSIGNED: &str = "c2FwLWFpLWNvcmUtbGxtLXByb3h5";
 
+/// How the line begins in which Claude Code tells Anthropic its version and a checksum of the request: no instruction to
+/// anyone, and since it stands first and is never the same, nothing after it would be found in a vendor's cache.
+pub const BILLING: &str = "x-anthropic-billing-header:";
+
 /// The Messages API, as clients speak it.
 #[derive(Debug)]
 pub struct Messages;

@@ -26,6 +26,7 @@ pub const SERVICE: Service = Service {
 /// Of a request in words of our own, what these models refuse; `edit` does the rest.
 pub fn adapt(request: &mut Request, model: &str) -> Result<(), Error> {
     let reasoning = Reasoning::of(model);
+    settle_limits(request, model, reasoning);
     if !reasoning.is_on() {
         drop_thinking(request);
         return Ok(());
@@ -45,6 +46,36 @@ pub fn adapt(request: &mut Request, model: &str) -> Result<(), Error> {
         drop_sampling(request);
     }
     Ok(())
+}
+
+/// The most stop sequences.
+const STOPS_MAX: usize = 4;
+
+/// Agents of other vendors ask for more than some models give; more is refused.
+fn settle_limits(request: &mut Request, model: &str, reasoning: Reasoning) {
+    let most = output_max(model, reasoning);
+    if request.output_max.is_some_and(|max| max > most) {
+        request.output_max = Some(most);
+        request.drop_field("max_tokens");
+    }
+    for index in STOPS_MAX..request.stop.len() {
+        request.drop_field(format!("stop[{index}]"));
+    }
+    request.stop.truncate(STOPS_MAX);
+}
+
+/// The most tokens of a reply (dossier 8; the vendor's documentation for gpt-4 and before). Of unknown models nothing is
+/// taken away; where that is too much, the refusal is healed.
+fn output_max(model: &str, reasoning: Reasoning) -> u64 {
+    let is_of = |name: &str| model.starts_with(name);
+    match reasoning {
+        Reasoning::O => 100_000,
+        Reasoning::Gpt(..) => 128_000,
+        Reasoning::No if is_of("gpt-4.1") => 32_768,
+        Reasoning::No if is_of("gpt-4o") || is_of("gpt-5") => 16_384,
+        Reasoning::No if is_of("gpt-4") => 4_096,
+        Reasoning::No => u64::MAX,
+    }
 }
 
 /// Azure OpenAI behind AI Core (dossier 5a). `model` stays: it is ignored there. `stream_options` is the relay's.

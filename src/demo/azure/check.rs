@@ -42,6 +42,7 @@ pub(super) fn chat(
         reasoning(request, deployment)?;
     }
     numbers(request)?;
+    limit(request, deployment)?;
     stream(request)?;
     messages(request)?;
     tools(request)?;
@@ -94,6 +95,27 @@ fn reasoning(request: &Object, deployment: &Deployment) -> Result<(), Answer> {
             deployment.answers_as
         );
         return Err(refusal(&why, json!("reasoning_effort"), Value::Null));
+    }
+    Ok(())
+}
+
+/// More than the model gives is refused (the vendor's own words).
+fn limit(request: &Object, deployment: &Deployment) -> Result<(), Answer> {
+    let most = match deployment.model {
+        model if model.starts_with("gpt-4o") => 16_384,
+        model if model.starts_with("gpt-4.1") => 32_768,
+        model if model.starts_with('o') => 100_000,
+        _ => 128_000,
+    };
+    for key in ["max_tokens", "max_completion_tokens"] {
+        let given = present(request, key).and_then(Value::as_u64).unwrap_or(0);
+        if given > most {
+            let why = format!(
+                "{key} is too large: {given}. This model supports at most {most} completion \
+                 tokens, whereas you provided {given}."
+            );
+            return Err(refusal(&why, json!(key), json!("invalid_value")));
+        }
     }
     Ok(())
 }

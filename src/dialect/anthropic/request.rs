@@ -12,7 +12,7 @@ use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::UNSIGNED;
+use super::{BILLING, UNSIGNED};
 use crate::chat::{
     Block, CachePoint, Format, MediaKind, Request, Role, Seal, Thinking, Tool, ToolChoice, Turn,
 };
@@ -32,10 +32,6 @@ const KNOWN: &[&str] = &[
     "context_management", "service_tier", "inference_geo", "cache_control", "betas",
     "anthropic_beta", "anthropic_version",
 ];
-/// How the line begins in which Claude Code tells Anthropic its version and a checksum of the request: no instruction to
-/// anyone, and since it stands first and is never the same, nothing after it would be found in a vendor's cache.
-const BILLING: &str = "x-anthropic-billing-header:";
-
 /// Reads a request.
 pub fn decode(body: &Envelope) -> Result<Asked, Error> {
     let mut request = Request {
@@ -294,7 +290,6 @@ fn instruct(content: Json, path: &str, request: &mut Request) -> Result<(), Erro
         let cache = part.cache();
         let mut text = part.text.given(&path, "text")?;
         if text.starts_with(BILLING) {
-            request.drop_field(path);
             text = text.split_once('\n').map_or("", |(_, rest)| rest).to_owned();
         }
         request.system.push(Block::Text { text, cache });
@@ -1042,7 +1037,6 @@ mod tests {
             r#"user: "<system-reminder>\ntoday is …\n</system-reminder>" | "do x" *5m"#,
             r#"assistant: thought "a file first." none | "i look." | call toolu_1 bash { "command" : "ls \u00e9", "timeout": 1.10 }"#,
             r#"user: result toolu_1 ["cut \u{fffd}"] *1h"#,
-            "dropped: system[0]",
         ];
         assert_eq!(sketch_turns(&request).replace('\u{fffd}', r"\u{fffd}"), expected.join("\n"));
     }
@@ -1052,7 +1046,7 @@ mod tests {
         for (text, expected) in [
             (
                 "x-anthropic-billing-header: cch=1;\nBe brief.",
-                "system: \"be brief.\"\nuser: \"hi\"\ndropped: system",
+                "system: \"be brief.\"\nuser: \"hi\"",
             ),
             (
                 "Of x-anthropic-billing-header: nothing",

@@ -1,8 +1,8 @@
 //! Requests of Anthropic's own clients, as the client wrote them, but for what Bedrock's invoke refuses of them (dossier
 //! 5b.2, 5b.6, 5b.7). What needs no edit stays verbatim; the messages are only read where a look at their bytes says so.
 //!
-//! What takes nothing from the request goes in silence: `metadata`, beta flags, thoughts of another vendor's model. All
-//! else is named.
+//! What takes nothing from the request goes in silence: `metadata`, beta flags, thoughts of another vendor's model, Claude
+//! Code's line for Anthropic. All else is named.
 //!
 //! Left open: whether invoke takes `tool_use` blocks without `tools`, as Anthropic does, and a `cache_control` of the whole
 //! request, which is left out.
@@ -20,7 +20,8 @@ use std::borrow::Cow;
 pub use urls::each_url;
 
 use super::Version;
-use crate::envelope::{Envelope, header_safe, items, listed, quoted};
+use crate::dialect::anthropic::BILLING;
+use crate::envelope::{Envelope, field, header_safe, items, listed, quoted};
 use crate::error::Error;
 use crate::families::Dropped;
 
@@ -112,11 +113,15 @@ fn kind(object: &Envelope) -> String {
 fn settle_system(body: &mut Envelope, version: Version, lost: &mut Lost) {
     let Some(system) = body.raw("system") else { return };
     let marked = if version.caches() { &b"\"scope\""[..] } else { b"\"cache_control\"" };
-    let is_concerned = memchr::memmem::find(system, marked).is_some() || blank::is_in(system);
+    let has = |sign: &[u8]| memchr::memmem::find(system, sign).is_some();
+    let is_concerned = has(marked) || has(BILLING.as_bytes()) || blank::is_in(system);
     if !is_concerned && !blank::is_blank(system) {
         return;
     }
-    let blocks = items(system).map(|blocks| blocks::texts(&blocks, version, lost));
+    let blocks = items(system).map(|mut blocks| {
+        blocks.retain(|block| !is_billing(block));
+        blocks::texts(&blocks, version, lost)
+    });
     match blocks {
         Some(blocks) if !blocks.is_empty() => {
             let system = listed(&blocks);
@@ -127,6 +132,15 @@ fn settle_system(body: &mut Envelope, version: Version, lost: &mut Lost) {
             body.remove("system");
         }
     }
+}
+
+/// Whether a block only has Claude Code's line for Anthropic.
+fn is_billing(block: &[u8]) -> bool {
+    let text = field(block, "text").and_then(|text| text.strip_prefix(b"\""));
+    text.is_some_and(|text| {
+        let is_one_line = memchr::memmem::find(text, b"\\n").is_none();
+        text.starts_with(BILLING.as_bytes()) && is_one_line
+    })
 }
 
 /// A limit above the model's own is refused.
