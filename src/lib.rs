@@ -1,4 +1,4 @@
-//! One synchronous binary that gives any OpenAI client the models a company has deployed on SAP AI Core.
+//! One synchronous binary that gives any OpenAI or Anthropic client the models a company has deployed on SAP AI Core.
 //!
 //! ```text
 //! client bytes ─ gate ─ server ─ relay ────────────────────────────────────────────────────────────── upstream
