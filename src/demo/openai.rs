@@ -19,13 +19,13 @@ pub(super) fn prompt(request: &Map<String, Value>, most_tokens: usize) -> Prompt
         asks: messages.last().is_some_and(|last| last["role"] == "user"),
         results,
         images: parts(user).filter(|part| part["type"] == "image_url").count(),
+        documents: parts(user).filter(|part| part["type"] == "file").count(),
         tools: tools(request),
         choice: tool_choice(request),
         parallel: request.get("parallel_tool_calls") != Some(&json!(false)),
         format: format(request),
         stops: stops(request),
         most_tokens,
-        ..Prompt::default()
     }
 }
 

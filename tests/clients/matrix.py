@@ -33,7 +33,7 @@ def main(path, families_path, *versions):
         rows = sorted(map(json.loads, lines), key=lambda row: SDKS.index(row["sdk"]))
     with open(families_path) as table:
         families = json.load(table)
-    print(f"{', '.join(versions)}.", f"`{REFUSED}`: the vendor has no such thing, and the proxy says so.", sep="\n")
+    print(f"{', '.join(filter(None, versions))}.", f"`{REFUSED}`: the vendor has no such thing, and the proxy says so.", sep="\n")
     for name, title in TITLES.items():
         of_table = [row for row in rows if row["table"] == name]
         if of_table:

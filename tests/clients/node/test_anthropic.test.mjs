@@ -108,6 +108,14 @@ feature('error: a path in the request', ANY, async () => {
   }
 });
 
+feature('what is left out is named', EACH, async (model) => {
+  const more = { no_such_field: 1, container: 'somewhere' };
+  const { data, response } = await impatient.messages.create(asks('Hello', model, more)).withResponse();
+  assert.ok(textOf(data));
+  const named = response.headers.get('x-proxy-dropped').split(', ');
+  assert.ok(Object.keys(more).every((name) => named.includes(name)), `${named}`);
+});
+
 feature('error: 429, 529, 500, retried by the SDK', EACH, async (model) => {
   // Claude 4.5 has two deployments, and the proxy asks the second itself.
   const times = model === MODELS[0] ? 2 : 1;

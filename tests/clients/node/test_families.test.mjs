@@ -245,7 +245,7 @@ feature('vision', { needs: 'vision' }, async (model) => {
 
 feature('documents', { needs: 'documents' }, async (model) => {
   const request = says('What is it?', model, { parts: [FILE] });
-  assert.match((await message(request)).content, /You said: "What is it\?"/);
+  assert.match((await message(request)).content, /You said: "What is it\?"\. I read 1 document\./);
 });
 
 feature('json_schema', { needs: 'json_schema' }, async (model) => {

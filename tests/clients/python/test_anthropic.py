@@ -109,6 +109,14 @@ def test_paths(impatient):
             assert field.split(".")[0] in caught.value.api_message, model
 
 
+@feature("what is left out is named")
+def test_dropped(impatient, model):
+    more = {"no_such_field": 1, "container": "somewhere"}
+    raw = impatient.messages.with_raw_response.create(**asks("Hello", model), extra_body=more)
+    assert text_of(raw.parse())
+    assert set(more) <= set(raw.headers["x-proxy-dropped"].split(", "))
+
+
 @feature("error: 429, 529, 500, retried by the SDK")
 def test_retries(patient, model):
     # Claude 4.5 has two deployments, and the proxy asks the second itself.

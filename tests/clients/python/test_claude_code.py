@@ -143,6 +143,14 @@ def test_overloaded(claude, model):
     assert code == 0 and "Hello" in lines[-1]["result"] and not lines[-1]["is_error"]
 
 
+@feature("a broken stream, then repeated")
+@pytest.mark.parametrize("model", ["anthropic--claude-4.8-opus", "gpt-4o"])
+def test_broken_stream(claude, model):
+    marker = f"[[demo cut_after=6 times=1 key={uuid.uuid4()}]]"
+    code, lines = claude(f"Hello {marker}", model)
+    assert code == 0 and not lines[-1]["is_error"] and "simulated SAP AI Core" in lines[-1]["result"]
+
+
 @feature("error is shown")
 @pytest.mark.parametrize("model", ["gpt-0", "gpt-4o"])
 def test_errors(claude, model):

@@ -242,7 +242,7 @@ def test_vision(create, model):
 @feature("documents", needs="documents")
 def test_documents(create, model):
     content = create(**says("What is it?", model, parts=[FILE])).choices[0].message.content
-    assert 'You said: "What is it?"' in content
+    assert 'You said: "What is it?". I read 1 document.' in content
 
 
 @feature("json_schema", needs="json_schema")
