@@ -7,7 +7,7 @@ use std::net::TcpListener;
 
 use sap_ai_core_llm_proxy::demo::Fault;
 use serde_json::{Value, json};
-use support::{Proxy, Reply};
+use support::{Proxy, Reply, hi};
 
 /// One of each kind of upstream.
 const MODELS: &[&str] = &[
