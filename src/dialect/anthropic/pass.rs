@@ -103,11 +103,10 @@ impl PassStream {
                 self.count(part.usage);
                 let reason = part.delta.map(|delta| delta.stop_reason.0);
                 self.has_stop_reason |= reason.is_some_and(|reason| !reason.is_empty());
-                if part.usage.is_none() {
-                    let output = self.counts.map_or(0, |counts| counts.usage().output);
-                    // SDKs read it unasked.
+                let counts = self.counts.unwrap_or_default();
+                if part.usage.is_none_or(|usage| usage.input_tokens.is_none()) {
                     return self.edited(data, "message_delta", out, |event, _| {
-                        event.set("usage", format!(r#"{{"output_tokens":{output}}}"#));
+                        complete(event, counts);
                     });
                 }
             }
@@ -156,6 +155,28 @@ impl PassStream {
     fn count(&mut self, counts: Option<Counts>) {
         let earlier = self.counts.unwrap_or_default();
         self.counts = counts.map(|counts| counts.or(earlier)).or(self.counts);
+    }
+}
+
+/// Anthropic's own last event has all counts, AI Core's has the output's where the model is older, or none. Some clients look
+/// nowhere else, and SDKs look there unasked.
+fn complete(event: &mut Envelope, counts: Counts) {
+    if !event.raw("usage").is_some_and(|usage| usage.starts_with(b"{")) {
+        let output = counts.output_tokens.unwrap_or(0);
+        event.set("usage", format!(r#"{{"output_tokens":{output}}}"#));
+    }
+    event.edit_in("usage", |usage| add_counts(usage, counts));
+}
+
+fn add_counts(usage: &mut Envelope, counts: Counts) {
+    for (key, count) in [
+        ("input_tokens", counts.input_tokens),
+        ("cache_creation_input_tokens", counts.cache_creation_input_tokens),
+        ("cache_read_input_tokens", counts.cache_read_input_tokens),
+    ] {
+        if let Some(count) = count.filter(|_| !usage.has(key)) {
+            usage.set(key, count.to_string());
+        }
     }
 }
 

@@ -29,7 +29,7 @@ use crate::error::Error;
 const KNOWN: &[&str] = &[
     "model", "messages", "system", "max_tokens", "temperature", "top_p", "stop_sequences", "stream",
     "tools", "tool_choice", "thinking", "output_config", "output_format", "metadata",
-    "context_management", "service_tier", "inference_geo", "cache_control", "betas",
+    "context_management", "service_tier", "cache_control", "betas",
     "anthropic_beta", "anthropic_version",
 ];
 /// Reads a request.

@@ -319,10 +319,10 @@ struct Head<'a> {
 /// Anthropic's counts: `input_tokens` is what no cache was asked for.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 pub struct Counts {
-    input_tokens: Option<u64>,
-    cache_read_input_tokens: Option<u64>,
-    cache_creation_input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
+    pub input_tokens: Option<u64>,
+    pub cache_read_input_tokens: Option<u64>,
+    pub cache_creation_input_tokens: Option<u64>,
+    pub output_tokens: Option<u64>,
     output_tokens_details: Option<OutputDetails>,
 }
 
