@@ -8,11 +8,13 @@
 mod brackets;
 pub mod fit;
 mod fold;
+mod text;
 
 use std::borrow::Cow;
 
 pub use brackets::Brackets;
 pub use fold::fold;
+pub use text::{Text, Written};
 
 use crate::error::Error;
 
@@ -60,7 +62,7 @@ pub enum Role {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Block {
     Text {
-        text: String,
+        text: Text,
         cache: Option<CachePoint>,
     },
     /// What the model thought. Only with a seal of its own maker can it be given back to a model.
@@ -247,13 +249,14 @@ pub struct Usage {
 }
 
 impl Block {
-    pub fn text(text: impl Into<String>) -> Block {
+    pub fn text(text: impl Into<Text>) -> Block {
         Block::Text { text: text.into(), cache: None }
     }
 
     fn bytes(&self) -> usize {
         100 + match self {
-            Block::Text { text, .. } | Block::Reasoning { text, .. } => text.len(),
+            Block::Text { text, .. } => text.bytes(),
+            Block::Reasoning { text, .. } => text.len(),
             Block::ToolCall { arguments, .. } => arguments.len(),
             Block::ToolResult { content, .. } => content.iter().map(Block::bytes).sum(),
             Block::Media { source: Source::Base64 { data, .. }, .. } => data.len(),

@@ -342,7 +342,7 @@ fn user(text: &str) -> Turn {
 }
 
 fn is_blank(block: &Block) -> bool {
-    matches!(block, Block::Text { text, .. } if text.trim().is_empty())
+    matches!(block, Block::Text { text, .. } if text.is_blank())
 }
 
 /// Texts of nothing but white space. A cache point on one goes to the block before it.

@@ -11,9 +11,8 @@ pub fn fold(events: impl IntoIterator<Item = Event>) -> Result<Reply, Error> {
             Event::Start { id } => reply.id = id,
             Event::Open(open) => reply.blocks.push(empty(open)),
             Event::Delta(more) => match reply.blocks.last_mut() {
-                Some(Block::Text { text, .. } | Block::Reasoning { text, .. }) => {
-                    text.push_str(&more)
-                }
+                Some(Block::Text { text, .. }) => text.push_str(&more),
+                Some(Block::Reasoning { text, .. }) => text.push_str(&more),
                 Some(Block::ToolCall { arguments, .. }) => arguments.push_str(&more),
                 _ => {}
             },

@@ -107,10 +107,6 @@ pub fn without_place(error: &serde_json::Error) -> String {
     text.split(" at line ").next().unwrap_or(&text).to_owned()
 }
 
-pub fn text(json: &str, path: &str) -> Result<String, Error> {
-    serde_json::from_str(json).map_err(|e| Error::bad_request(path, without_place(&e)))
-}
-
 /// A data URL, an http or https URL, or the bare base64 of a file.
 pub fn source(url: String, path: &str, what: &str) -> Result<Source, Error> {
     let has_scheme = |scheme: &str| {

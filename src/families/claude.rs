@@ -233,7 +233,7 @@ fn settle_turns(request: &mut Request, version: Version) {
     }
     let last = request.turns.last_mut().and_then(|turn| turn.blocks.last_mut());
     if let Some(Block::Text { text, .. }) = last {
-        text.truncate(text.trim_end().len());
+        *text = text.trim_end().into();
     }
 }
 

@@ -490,7 +490,7 @@ fn what_is_written_for_openai_is_read_as_it_was() {
 fn sketch(request: &Request) -> Vec<String> {
     let joined = |blocks: &[Block]| {
         let texts = blocks.iter().filter_map(|b| match b {
-            Block::Text { text, .. } => Some(text.as_str()),
+            Block::Text { text, .. } => Some(&**text),
             _ => None,
         });
         texts.collect::<Vec<_>>().join("\n\n")

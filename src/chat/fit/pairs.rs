@@ -129,7 +129,7 @@ fn to_text_if_result(block: Block) -> Vec<Block> {
     let (mut blocks, others): (Vec<_>, Vec<_>) =
         content.into_iter().partition(|b| matches!(b, Block::Media { .. }));
     let texts = others.iter().filter_map(|b| match b {
-        Block::Text { text, .. } => Some(text.as_str()),
+        Block::Text { text, .. } => Some(&**text),
         _ => None,
     });
     let texts = texts.collect::<Vec<_>>().join("\n");

@@ -292,7 +292,7 @@ fn instruct(content: Json, path: &str, request: &mut Request) -> Result<(), Erro
         if text.starts_with(BILLING) {
             text = text.split_once('\n').map_or("", |(_, rest)| rest).to_owned();
         }
-        request.system.push(Block::Text { text, cache });
+        request.system.push(Block::Text { text: text.into(), cache });
     }
     Ok(())
 }
@@ -330,7 +330,7 @@ fn replied(
 ) -> Result<(), Error> {
     let cache = part.cache();
     let block = match part.kind() {
-        "text" => Block::Text { text: part.text.given(path, "text")?, cache },
+        "text" => Block::Text { text: part.text.given(path, "text")?.into(), cache },
         "thinking" => {
             let signature = part.signature.text().unwrap_or_default();
             let is_signed = !signature.is_empty() && signature != UNSIGNED;
@@ -349,7 +349,7 @@ fn replied(
             cache,
         },
         // What went before, summed up.
-        "compaction" => Block::Text { text: part.content.given(path, "content")?, cache },
+        "compaction" => Block::Text { text: part.content.given(path, "content")?.into(), cache },
         "tool_result" => {
             let why = "a tool_result block stands in a message of the user";
             return Err(Error::bad_request(path, why));
@@ -407,13 +407,13 @@ fn given(
 ) -> Result<(), Error> {
     let cache = part.cache();
     match part.kind() {
-        "text" => blocks.push(Block::Text { text: part.text.given(path, "text")?, cache }),
+        "text" => blocks.push(Block::Text { text: part.text.given(path, "text")?.into(), cache }),
         "image" => blocks.push(media(part, MediaKind::Image, path)?),
         "document" => document(part, path, request, blocks)?,
         "search_result" => search_result(part, path, request, blocks)?,
         "tool_reference" => {
             let name = part.tool_name.given(path, "tool_name")?;
-            blocks.push(Block::Text { text: format!("Found the tool `{name}`."), cache });
+            blocks.push(Block::Text { text: format!("Found the tool `{name}`.").into(), cache });
         }
         kind => {
             let kind: String = kind.chars().take(50).collect();
@@ -514,7 +514,7 @@ fn titled(
     let above = above.join("\n");
     match inner.first_mut() {
         _ if above.is_empty() => {}
-        Some(Block::Text { text, .. }) => *text = format!("{above}\n\n{text}"),
+        Some(Block::Text { text, .. }) => *text = format!("{above}\n\n{text}").into(),
         _ => inner.insert(0, Block::text(above)),
     }
     if let Some(last) = inner.last_mut().and_then(Block::cache) {

@@ -215,7 +215,7 @@ fn assistant(blocks: &[Block]) -> Message<'_> {
 
 fn texts(blocks: &[Block]) -> Vec<&str> {
     let texts = blocks.iter().filter_map(|block| match block {
-        Block::Text { text, .. } => Some(text.as_str()),
+        Block::Text { text, .. } => Some(&**text),
         _ => None,
     });
     texts.collect()

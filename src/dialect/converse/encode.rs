@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::chat::{Block, MediaKind, Request, Role, Source, Tool, ToolChoice, Turn};
+use crate::chat::{Block, MediaKind, Request, Role, Source, Tool, ToolChoice, Turn, Written};
 use crate::dialect::to_json;
 use crate::error::Error;
 
@@ -60,7 +60,7 @@ struct Message<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 enum Part<'a> {
-    Text(&'a str),
+    Text(Written<'a>),
     Image {
         format: &'static str,
         source: Bytes<'a>,
@@ -140,7 +140,7 @@ fn message<'a>(turn: &'a Turn, names: &mut Names) -> Result<Message<'a>, Error> 
     let has = |is: fn(&Part<'_>) -> bool| content.iter().any(is);
     // A document alone is refused.
     if has(|p| matches!(p, Part::Document { .. })) && !has(|p| matches!(p, Part::Text(_))) {
-        content.push(Part::Text("See the attached document."));
+        content.push(Part::Text(Written::Words("See the attached document.")));
     }
     Ok(Message { role, content })
 }
@@ -150,7 +150,7 @@ fn parts<'a>(blocks: &'a [Block], names: &mut Names) -> Result<Vec<Part<'a>>, Er
     let mut is_marked = false;
     for (i, block) in blocks.iter().enumerate() {
         let (part, cache) = match block {
-            Block::Text { text, cache } => (Part::Text(text), cache),
+            Block::Text { text, cache } => (Part::Text(text.written()), cache),
             // No model that is spoken to this way wants its thoughts back.
             Block::Reasoning { .. } => continue,
             Block::ToolCall { id, name, arguments, cache, .. } => {
@@ -191,7 +191,8 @@ fn result<'a>(
     let mut content = parts(content, names)?;
     content.retain(|part| !matches!(part, Part::CachePoint { .. }));
     if content.is_empty() {
-        content.push(Part::Text(if is_error { "The tool failed." } else { "No result." }));
+        let text = if is_error { "The tool failed." } else { "No result." };
+        content.push(Part::Text(Written::Words(text)));
     }
     Ok(Part::ToolResult { tool_use_id: id, content, status: is_error.then_some("error") })
 }

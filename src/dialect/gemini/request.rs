@@ -4,14 +4,12 @@
 //! client and the model wrote them. Ids of calls are not sent (AI Core refuses them), and reasoning is not given back: only
 //! the signatures on calls are asked for.
 
-use std::borrow::Cow;
-
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::Model;
 use crate::chat::{
-    Block, Effort, Format, Request, Role, Seal, Source, Thinking, Tool, ToolChoice, Turn,
+    Block, Effort, Format, Request, Role, Seal, Source, Thinking, Tool, ToolChoice, Turn, Written,
 };
 use crate::dialect::to_json;
 use crate::error::Error;
@@ -53,7 +51,7 @@ struct Content<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 enum Data<'a> {
-    Text(&'a str),
+    Text(Written<'a>),
     InlineData(InlineData<'a>),
     FunctionCall(FunctionCall<'a>),
     FunctionResponse(FunctionResponse<'a>),
@@ -91,10 +89,17 @@ struct FunctionResponse<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 enum ToolOutput<'a> {
-    Result(Cow<'a, str>),
-    Error(Cow<'a, str>),
+    Result(Said<'a>),
+    Error(Said<'a>),
     #[serde(untagged)]
     Object(&'a RawValue),
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Said<'a> {
+    AtOnce(Written<'a>),
+    InParts(String),
 }
 
 #[derive(Serialize)]
@@ -198,7 +203,7 @@ fn content(turn: &Turn, model: Model) -> Result<Content<'_>, Error> {
 fn part(block: &Block) -> Result<Option<Part<'_>>, Error> {
     let mut thought_signature = None;
     let data = match block {
-        Block::Text { text, .. } => Data::Text(text),
+        Block::Text { text, .. } => Data::Text(text.written()),
         Block::Reasoning { .. } => return Ok(None),
         Block::ToolCall { name, arguments, seal, .. } => {
             if let Some(Seal::Gemini(signature)) = seal {
@@ -239,22 +244,24 @@ fn mime_type<'a>(media_type: &'a str, path: &str) -> Result<&'a str, Error> {
 /// An object goes as it is, anything else becomes one.
 fn tool_output(content: &[Block], is_error: bool) -> ToolOutput<'_> {
     let texts = content.iter().filter_map(|block| match block {
-        Block::Text { text, .. } => Some(text.as_str()),
+        Block::Text { text, .. } => Some(text),
         _ => None,
     });
-    let text = match texts.collect::<Vec<_>>()[..] {
-        [] => Cow::Borrowed(""),
-        [text] => Cow::Borrowed(text),
-        ref texts => Cow::Owned(texts.join("\n")),
+    let said = match texts.collect::<Vec<_>>()[..] {
+        [] => Said::AtOnce(Written::Words("")),
+        [text] => {
+            let may_be_object = !is_error && text.first_char() == Some('{');
+            match may_be_object.then(|| json(text)).flatten() {
+                Some(object) => return ToolOutput::Object(object),
+                None => Said::AtOnce(text.written()),
+            }
+        }
+        ref texts => {
+            let texts: Vec<&str> = texts.iter().map(|text| &***text).collect();
+            Said::InParts(texts.join("\n"))
+        }
     };
-    match text {
-        text if is_error => ToolOutput::Error(text),
-        Cow::Borrowed(text) if text.trim_start().starts_with('{') => match json(text) {
-            Some(object) => ToolOutput::Object(object),
-            None => ToolOutput::Result(text.into()),
-        },
-        text => ToolOutput::Result(text),
-    }
+    if is_error { ToolOutput::Error(said) } else { ToolOutput::Result(said) }
 }
 
 fn tools(tools: &[Tool]) -> Result<Option<[ToolGroup<'_>; 1]>, Error> {

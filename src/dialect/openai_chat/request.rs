@@ -11,12 +11,12 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::chat::{
-    Block, Format, MediaKind, Request, Role, Seal, Source, Thinking, Tool, ToolChoice, Turn,
+    Block, Format, MediaKind, Request, Role, Seal, Source, Text, Thinking, Tool, ToolChoice, Turn,
 };
 use crate::dialect::Asked;
 use crate::dialect::reading::{
     CacheControl, Strings, base64, drop_tools_of, effort, list, mended, number, readable, source,
-    text, unambiguous, without_place,
+    unambiguous, without_place,
 };
 use crate::envelope::Envelope;
 use crate::error::Error;
@@ -330,7 +330,7 @@ struct Item<'a>(Part<'a>);
 #[derive(Default, Deserialize)]
 struct Part<'a> {
     r#type: Option<String>,
-    text: Option<String>,
+    text: Option<Text>,
     refusal: Option<String>,
     image_url: Option<ImageUrl>,
     input_audio: Option<Audio>,
@@ -514,11 +514,14 @@ fn tool_result(mut message: Message, path: &str) -> Result<Block, Error> {
 
 fn blocks(message: Message, path: &str) -> Result<Vec<Block>, Error> {
     let path = format!("{path}.content");
-    let mut blocks = match message.content.map(RawValue::get) {
+    let mut blocks = match message.content.map(|json| (json, json.get())) {
         None => vec![],
-        Some(json) if json.starts_with('"') => vec![Block::text(text(json, &path)?)],
-        Some(json) if message.role == "tool" => given(json, &path)?,
-        Some(json) if json.starts_with('[') => parts(list(json.as_bytes(), &path)?, &path)?,
+        Some((json, string)) if string.starts_with('"') => {
+            let why = |e| Error::bad_request(&path, without_place(&e));
+            vec![Block::text(Text::of_json(json).map_err(why)?)]
+        }
+        Some((_, json)) if message.role == "tool" => given(json, &path)?,
+        Some((_, json)) if json.starts_with('[') => parts(list(json.as_bytes(), &path)?, &path)?,
         Some(_) => {
             return Err(Error::bad_request(path, "a string or a list of parts is expected"));
         }
@@ -578,9 +581,10 @@ fn block(part: Part, path: &str) -> Result<Block, Error> {
             let source = source(data, &format!("{path}.file.file_data"), "file")?;
             media(MediaKind::File, source, file.filename, "file")
         }
-        ("thinking" | "reasoning", Part { text, .. }) => {
-            Ok(Block::Reasoning { text: text.unwrap_or_default(), seal: None })
-        }
+        ("thinking" | "reasoning", Part { text, .. }) => Ok(Block::Reasoning {
+            text: text.map_or(String::new(), |text| text.to_string()),
+            seal: None,
+        }),
         (_, Part { text: Some(text), .. }) => Ok(Block::Text { text, cache }),
         (_, Part { refusal: Some(text), .. }) => Ok(Block::text(text)),
         (kind, _) => {
@@ -643,7 +647,7 @@ impl<'de> Deserialize<'de> for Item<'de> {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Item<'de>, E> {
-                let (r#type, text) = (Some("text".to_owned()), Some(text.to_owned()));
+                let (r#type, text) = (Some("text".to_owned()), Some(text.into()));
                 Ok(Item(Part { r#type, text, ..Part::default() }))
             }
 

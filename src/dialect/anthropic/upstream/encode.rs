@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::chat::{
     Block, CachePoint, Effort, MediaKind, Request, Role, Seal, Source, Thinking, Tool, ToolChoice,
-    Turn,
+    Turn, Written,
 };
 use crate::dialect::to_json;
 use crate::error::Error;
@@ -67,7 +67,7 @@ struct Message<'a> {
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Part<'a> {
     Text {
-        text: &'a str,
+        text: Written<'a>,
         #[serde(skip_serializing_if = "Option::is_none")]
         cache_control: Option<CacheControl>,
     },
@@ -185,12 +185,15 @@ fn parts(blocks: &[Block]) -> Result<Vec<Part<'_>>, Error> {
     blocks.iter().filter_map(|block| part(block).transpose()).collect()
 }
 
-const FAILED: Part<'_> = Part::Text { text: "The tool failed.", cache_control: None };
+const FAILED: Part<'_> =
+    Part::Text { text: Written::Words("The tool failed."), cache_control: None };
 
 /// `None` for reasoning that nobody has sealed: it cannot be given back.
 fn part(block: &Block) -> Result<Option<Part<'_>>, Error> {
     Ok(Some(match block {
-        Block::Text { text, cache } => Part::Text { text, cache_control: cache_control(*cache) },
+        Block::Text { text, cache } => {
+            Part::Text { text: text.written(), cache_control: cache_control(*cache) }
+        }
         Block::Reasoning { text, seal: Some(Seal::Claude(signature)) } => {
             Part::Thinking { thinking: text, signature }
         }

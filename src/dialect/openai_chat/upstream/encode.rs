@@ -242,7 +242,7 @@ fn part(block: &Block, extras: Extras) -> Option<Result<Part<'_>, Error>> {
     match block {
         Block::Text { text, cache } => {
             let cache_control = cache.filter(|_| extras.caches).map(cache_control);
-            Some(Ok(Part::Text { text: text.into(), cache_control }))
+            Some(Ok(Part::Text { text: (&**text).into(), cache_control }))
         }
         Block::Media { kind, source, name, path, .. } => {
             Some(media(*kind, source, name.as_deref(), path))
@@ -293,7 +293,7 @@ fn cache_control(point: CachePoint) -> CacheControl {
 /// All texts, a blank line between them.
 fn joined(blocks: &[Block]) -> Cow<'_, str> {
     let mut texts = blocks.iter().filter_map(|b| match b {
-        Block::Text { text, .. } => Some(text.as_str()),
+        Block::Text { text, .. } => Some(&**text),
         _ => None,
     });
     let mut joined = Cow::Borrowed(texts.next().unwrap_or(""));
