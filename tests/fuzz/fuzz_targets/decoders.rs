@@ -6,7 +6,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use sap_ai_core_llm_proxy::chat::{Block, Brackets, Event, Format, Request, Role, Turn};
-use sap_ai_core_llm_proxy::dialect::UpstreamDialect;
+use sap_ai_core_llm_proxy::dialect::anthropic::PassStream;
+use sap_ai_core_llm_proxy::dialect::{Passing, UpstreamDialect};
 use sap_ai_core_llm_proxy::families::TABLE;
 use sap_ai_core_llm_proxy::sse::Frames;
 
@@ -19,6 +20,7 @@ fuzz_target!(|data: &[u8]| {
     let mut out = Brackets::new("s");
     dialect.decode(bytes, &mut out);
     out.end();
+    passed(bytes);
     for events in [all, out.drain().collect()] {
         in_brackets(&events);
         let turns = vec![Turn { role: Role::User, blocks: vec![Block::text("hi")] }];
@@ -29,6 +31,21 @@ fuzz_target!(|data: &[u8]| {
         in_brackets(&told);
     }
 });
+
+/// What passes is events with their names, each on its two lines.
+fn passed(bytes: &[u8]) {
+    let (mut frames, mut stream, mut out) = (Frames::default(), PassStream::new("m"), vec![]);
+    frames.push(bytes);
+    frames.finish();
+    while let Some(frame) = frames.next_frame() {
+        stream.frame(&frame, &mut out);
+    }
+    stream.finish(&mut out);
+    for frame in out.split(|b| *b == b'\n').collect::<Vec<_>>().chunks_exact(3) {
+        let [name, data, end] = frame else { unreachable!() };
+        assert!(name.starts_with(b"event: ") && data.starts_with(b"data: ") && end.is_empty());
+    }
+}
 
 fn dialect(
     family: &sap_ai_core_llm_proxy::families::Family,

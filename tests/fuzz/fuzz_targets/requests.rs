@@ -1,14 +1,16 @@
-//! Any bytes as a client's request: what can be read of it is JSON for every family, or refused.
+//! Any bytes as a client's request: what can be read of it is JSON for every family, or refused; and what passes to Claude
+//! is still an object.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use sap_ai_core_llm_proxy::dialect::anthropic::Messages;
 use sap_ai_core_llm_proxy::dialect::openai_chat::ChatCompletions;
-use sap_ai_core_llm_proxy::dialect::{Asked, ClientDialect, Target};
+use sap_ai_core_llm_proxy::dialect::{self, ClientDialect, Target};
 use sap_ai_core_llm_proxy::envelope::Envelope;
 use sap_ai_core_llm_proxy::error::Error;
 use sap_ai_core_llm_proxy::families::TABLE;
+use sap_ai_core_llm_proxy::families::claude::pass::{Asked, each_url, pass};
 use serde_json::{Map, Value};
 
 /// Models whose rules differ.
@@ -32,9 +34,19 @@ fuzz_target!(|data: &[u8]| {
     for asked in [ChatCompletions.decode(&envelope), Messages.decode(&envelope)] {
         written(asked, model);
     }
+    passed(envelope, model);
 });
 
-fn written(asked: Result<Asked, Error>, model: &str) {
+fn passed(mut body: Envelope, model: &str) {
+    let named = |_: &str, path: &str| Err(Error::bad_request(path, "not fetched"));
+    let asked = Asked { model, betas: Some("a-2025-01-01"), is_long_context: true };
+    match each_url(&mut body, named).and_then(|()| pass(&mut body, &asked)) {
+        Ok(_) => drop(Envelope::parse(body.into_bytes()).unwrap()),
+        Err(error) => assert_eq!(error.status(), 400, "{error}"),
+    }
+}
+
+fn written(asked: Result<dialect::Asked, Error>, model: &str) {
     let asked = match asked {
         Ok(asked) => asked,
         Err(error) => return assert_eq!(error.status(), 400, "{error}"),
