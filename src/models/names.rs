@@ -95,7 +95,44 @@ pub fn matches(pattern: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::*;
+
+    #[test]
+    fn every_spelling_finds_every_other_and_no_other_model() {
+        let spellings = [
+            "claude-sonnet-4-5",
+            "claude-sonnet-4-5-20250929",
+            "claude-sonnet-4-5@20250929",
+            "claude-sonnet-4-5-latest",
+            "anthropic--claude-4.5-sonnet",
+            "claude-4.5-sonnet",
+            "4.5-sonnet",
+            "anthropic/claude-sonnet-4.5",
+            "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        ];
+        let others = ["claude-sonnet-4", "claude-opus-4-5", "claude-sonnet-4-6", "claude-sonnet"];
+        for configured in spellings {
+            let names = Names { models: vec!["gpt-5", configured], aliases: &[] };
+            for asked in spellings {
+                assert_eq!(names.find(asked), Some((1, false)), "{asked} of {configured}");
+                let long = format!("{asked}[1M]");
+                assert_eq!(names.find(&long), Some((1, true)), "{long} of {configured}");
+            }
+            for asked in others {
+                assert_eq!(names.find(asked), None, "{asked} of {configured}");
+            }
+        }
+    }
+
+    #[test]
+    fn aliases_that_go_round_end() {
+        let aliases = [("a", "b"), ("b", "a"), ("haiku", "claude-haiku-9")];
+        let aliases = aliases.map(|(alias, target)| (alias.to_owned(), target.to_owned()));
+        let names = Names { models: vec!["gpt-5"], aliases: &aliases };
+        for asked in ["a", "haiku", "claude-haiku-9", "claude-haiku-8"] {
+            assert_eq!(names.find(asked), None, "{asked}");
+        }
+    }
 
     #[test]
     fn patterns() {
