@@ -10,6 +10,7 @@ mod schemas;
 
 use std::collections::{HashMap, HashSet};
 
+pub use pairs::fitting_id;
 use pairs::paired;
 use schemas::{as_object, unwrapped};
 
