@@ -46,7 +46,8 @@ impl Passing for PassStream {
     fn frame(&mut self, frame: &Frame<'_>, out: &mut Vec<u8>) -> Passed {
         let data = data_of(frame);
         // Nearly all frames, and nothing in them is for us.
-        if data.starts_with(DELTA) && data.ends_with(b"}}") && !has_line_end(data) {
+        let is_delta = data.starts_with(DELTA) && data.ends_with(b"}}");
+        if is_delta && !frame.is_cut && !has_line_end(data) {
             write(out, "content_block_delta", data);
             return Passed::Content;
         }
@@ -119,6 +120,8 @@ impl PassStream {
                 return Passed::Done;
             }
             "error" => return Passed::Failed(unreadable(data)),
+            // Nothing is said yet: what fails now fails with its status. The silence is filled here.
+            "ping" => return Passed::Nothing,
             // AWS's errors have no type.
             "" if part.error.is_some() || part.message.is_some() => {
                 return Passed::Failed(unreadable(data));
@@ -198,4 +201,50 @@ fn has_line_end(data: &[u8]) -> bool {
 
 fn is_done(data: &[u8]) -> bool {
     data.trim_ascii_start().starts_with(b"[DONE]")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the client gets of these bytes, and what fails.
+    fn passed(bytes: &str) -> (String, Option<u16>) {
+        let (mut stream, mut frames, mut out) =
+            (PassStream::new("m"), sse::Frames::default(), vec![]);
+        frames.push(bytes.as_bytes());
+        frames.finish();
+        while let Some(frame) = frames.next_frame() {
+            if let Passed::Failed(error) = stream.frame(&frame, &mut out) {
+                return (String::from_utf8(out).unwrap(), Some(error.status()));
+            }
+        }
+        let end = stream.finish(&mut out);
+        let status = if let Passed::Failed(error) = end { Some(error.status()) } else { None };
+        (String::from_utf8(out).unwrap(), status)
+    }
+
+    #[test]
+    fn half_an_event_is_not_passed_on() {
+        let delta = r#"{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{\"a\":{}}"}}"#;
+        let name = "event: content_block_delta\n";
+        let whole = format!("{name}data: {delta}\n\n");
+        assert_eq!(passed(&format!("data: {delta}\n\n")), (whole.clone(), Some(502)));
+        for end in 0..delta.len() {
+            assert_eq!(
+                passed(&format!("data: {}", &delta[..end])),
+                (String::new(), Some(502)),
+                "{end}"
+            );
+        }
+        assert_eq!(passed(&format!("data: {delta}")), (whole, Some(502)));
+    }
+
+    /// So it is still told with its status, and another deployment may answer.
+    #[test]
+    fn a_ping_is_no_beginning_of_a_reply() {
+        let overloaded =
+            r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
+        let bytes = format!("event: ping\ndata: {{\"type\": \"ping\"}}\n\ndata: {overloaded}\n\n");
+        assert_eq!(passed(&bytes), (String::new(), Some(503)));
+    }
 }

@@ -44,7 +44,7 @@ const TABLE: &[(&str, Fate)] = &[
     ("thinking-token-count", Fate::Dropped),
     ("server-side-fallback", Fate::Dropped),
     ("fallback-credit",      Fate::Dropped),
-    // Such messages become the system's; such tools and servers are taken out.
+    // Such messages become the system's or the user's; such tools and servers are taken out.
     ("mid-conversation-system", Fate::Dropped),
     ("mcp-client",           Fate::Dropped),
     ("web-fetch",            Fate::Dropped),

@@ -30,6 +30,51 @@ fn many_turns_of_the_systems() {
     assert_eq!(found.matches(r#""role""#).count(), 1);
 }
 
+/// Each turn is looked at once, however long its neighbours are.
+#[test]
+fn many_turns_beside_a_long_one() {
+    let long = format!(r#"{{"content":"{}","role":"user"}}"#, "a".repeat(4 << 20));
+    let pair = r#"{"role":"system","content":""},{"role":"user","content":"a"}"#;
+    let body = format!(r#"{{"messages":[{long}{}]}}"#, format!(",{pair}").repeat(20_000));
+    let began = std::time::Instant::now();
+    passed(&asked(FOUR_5), &body).unwrap();
+    assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+}
+
+/// What AI Core has cached of a conversation is found again: nothing that was sent changes with what is said later.
+#[test]
+fn a_conversation_only_grows() {
+    let system = r#"{"role":"system","content":"the date has changed"}"#;
+    let call =
+        r#"{"role":"assistant","content":[{"type":"tool_use","id":"c","name":"f","input":{}}]}"#;
+    let result =
+        r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"c","content":"a"}]}"#;
+    let user = r#"{"role":"user","content":"go on"}"#;
+    let reply = r#"{"role":"assistant","content":[{"type":"text","text":"done"}]}"#;
+    let turns: &[&[&str]] = &[
+        &[system, user, system],
+        &[call, result, system],
+        &[call, system, result],
+        &[reply, user],
+        &[reply, system],
+        &[reply, system, user, system],
+        &[call, result, system, user],
+    ];
+    let sent = |count: usize| {
+        let messages = turns[..count].concat().join(",");
+        let body = format!(r#"{{"system":"s","tools":[{TOOL}],"messages":[{messages}]}}"#);
+        let (found, _) = passed(&asked(FOUR_5), &body).unwrap();
+        let (before, messages) = found.split_once(r#""messages":["#).unwrap();
+        let (messages, after) = messages.split_once("],\"").unwrap();
+        (before.to_owned(), messages.to_owned(), after.to_owned())
+    };
+    for count in 1..turns.len() {
+        let (earlier, later) = (sent(count), sent(count + 1));
+        assert_eq!((&earlier.0, &earlier.2), (&later.0, &later.2), "{count}");
+        assert!(later.1.starts_with(&earlier.1), "{count}: {} {}", earlier.1, later.1);
+    }
+}
+
 /// Fields in, fields out.
 fn check_fields(rows: &[Row]) {
     for (model, given, expected, lost) in rows {
@@ -444,6 +489,13 @@ fn messages() {
     const SYSTEM: &str = r#"{"role":"system","content":"be \u0062rief"}"#;
     const BRIEF: &str = r#""system":[{"type":"text","text":"be \u0062rief"}]"#;
     let user = |blocks: &str| format!(r#"{{"role":"user","content":[{blocks}]}}"#);
+    let system = |blocks: &str| format!(r#"{{"role":"system","content":[{blocks}]}}"#);
+    let reminder =
+        r#"{"type":"text","text":"<system-reminder>\nbe \u0062rief\n</system-reminder>"}"#;
+    let marked = |ttl: &str| {
+        let mark = format!(r#"{{"type":"ephemeral","ttl":"{ttl}"}}"#);
+        format!(r#"{{"type":"text","text":"m","cache_control":{mark}}}"#)
+    };
     let reply = |blocks: &str| format!(r#"{{"role":"assistant","content":[{blocks}]}}"#);
     let text = |text: &str| format!(r#"{{"type":"text","text":"{text}"}}"#);
     let result = |more: &str| format!(r#"{{"type":"tool_result","tool_use_id":"c"{more}}}"#);
@@ -500,7 +552,60 @@ fn messages() {
         row(
             FOUR_5,
             &format!("[{USER},{REPLY},{SYSTEM}]"),
-            &format!("[{USER},{REPLY},{}],{BRIEF}", user(&text("Continue."))),
+            &format!("[{USER},{REPLY},{}]", user(&reminder)),
+            &[],
+        ),
+        row(
+            FOUR_5,
+            &format!(
+                "[{SYSTEM},{USER},{},{SYSTEM},{},{REPLY},{SYSTEM}]",
+                reply(call),
+                user(&format!("{},{}", result(""), text("b")))
+            ),
+            &format!(
+                "[{USER},{},{},{REPLY},{}],{BRIEF}",
+                reply(call),
+                user(&format!("{},{reminder},{}", result(""), text("b"))),
+                user(&reminder)
+            ),
+            &[],
+        ),
+        row(
+            FOUR_5,
+            &format!(
+                r#"[{USER},{REPLY},{USER},{{"role":"system","content":[{},{{"type":"text","text":"<system-reminder>a","cache_control":{{"type":"ephemeral"}}}}]}},{USER}]"#,
+                text("")
+            ),
+            &format!(
+                "[{USER},{REPLY},{}]",
+                user(&format!(
+                    r#"{0},{{"type":"text","text":"<system-reminder>a","cache_control":{{"type":"ephemeral"}}}},{0}"#,
+                    text("hi")
+                ))
+            ),
+            &[],
+        ),
+        row(
+            FOUR_5,
+            &format!(r#"[{USER},{REPLY},{{"role":"system","content":" "}}]"#),
+            &format!("[{USER},{REPLY},{}]", user(&text("Continue."))),
+            &[],
+        ),
+        // What is for five minutes does not come before what is for an hour.
+        row(
+            FOUR_5,
+            &format!(
+                "[{},{}]",
+                user(&marked("1h")),
+                system(&format!("{},{}", marked("5m"), marked("1h")))
+            ),
+            &format!(r#"[{}],"system":[{},{}]"#, user(&marked("1h")), text("m"), marked("1h")),
+            &["cache_control"],
+        ),
+        row(
+            FOUR_5,
+            &format!("[{},{}]", user(&text("a")), system(&marked("5m"))),
+            &format!(r#"[{}],"system":[{}]"#, user(&text("a")), marked("5m")),
             &[],
         ),
         row(

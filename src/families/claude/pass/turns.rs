@@ -1,4 +1,8 @@
 //! The turns: none without content, none of the system's, and an end from which the model can go on.
+//!
+//! What the system says before the first reply goes to its own field. What it says later stays at its place, in the user's
+//! turn there: put to its own field, which comes before all turns, it would make AI Core forget what it has cached of them,
+//! and agents send 100 KB of them each time.
 
 use std::borrow::Cow;
 
@@ -37,9 +41,25 @@ pub(super) fn settle(body: &mut Envelope, version: Version, lost: &mut Lost) -> 
         body.set_raw("messages", messages);
     }
     if !system.is_empty() {
-        append_system(body, &system.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        hoist(body, system, lost);
     }
     Ok(end)
+}
+
+/// Puts blocks behind what the system says. What is marked for five minutes must not come before what is for an hour.
+fn hoist(body: &mut Envelope, mut blocks: Vec<Vec<u8>>, lost: &mut Lost) {
+    const MARK: &[u8] = br#""cache_control""#;
+    let is_for_an_hour = |json: &[u8]| find(json, br#""1h""#).is_some();
+    if body.raw("messages").is_some_and(is_for_an_hour) {
+        for block in blocks.iter_mut().filter(|b| find(b, MARK).is_some() && !is_for_an_hour(b)) {
+            let Ok(mut unmarked) = Envelope::parse(block.clone()) else { continue };
+            if unmarked.remove("cache_control") {
+                lost.add("cache_control");
+                *block = unmarked.into_bytes();
+            }
+        }
+    }
+    append_system(body, &blocks.iter().map(Vec::as_slice).collect::<Vec<_>>());
 }
 
 /// The turns so far.
@@ -48,11 +68,34 @@ struct Turns<'a> {
     all: Vec<Cow<'a, [u8]>>,
     /// What the last of them goes on with.
     more: Vec<Cow<'a, [u8]>>,
-    /// Blocks of messages of the system's, which Bedrock refuses among the others.
+    /// Whose the last of them is.
+    speaker: Speaker,
+    /// Blocks of messages of the system's before the first reply. Bedrock refuses such messages.
     system: Vec<Vec<u8>>,
+    has_reply: bool,
     is_edited: bool,
-    /// Whether the turn before the next one was taken out.
+    /// Whether the turn before the next one was taken out, or is the system's.
     has_gap: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Speaker {
+    User,
+    Assistant,
+    System,
+    #[default]
+    Unknown,
+}
+
+impl Speaker {
+    fn of(turn: &[u8]) -> Speaker {
+        match field(turn, "role") {
+            Some(br#""user""#) => Speaker::User,
+            Some(br#""assistant""#) => Speaker::Assistant,
+            Some(br#""system""#) => Speaker::System,
+            _ => Speaker::Unknown,
+        }
+    }
 }
 
 impl<'a> Turns<'a> {
@@ -64,33 +107,45 @@ impl<'a> Turns<'a> {
         version: Version,
         lost: &mut Lost,
     ) -> Result<(), Error> {
-        let may_be_systems = find(raw, br#""system""#).is_some();
-        if !may_be_systems && !blocks::are_concerned(raw, version) {
-            self.push(Cow::Borrowed(raw));
+        let speaker = Speaker::of(raw);
+        self.has_reply |= speaker == Speaker::Assistant;
+        if speaker != Speaker::System && !blocks::are_concerned(raw, version) {
+            self.push(speaker, Cow::Borrowed(raw));
             return Ok(());
         }
         let Ok(mut turn) = Envelope::parse(raw.to_vec()) else {
-            self.push(Cow::Borrowed(raw));
+            self.push(speaker, Cow::Borrowed(raw));
             return Ok(());
         };
         let path = format!("messages[{at}]");
         let content = blocks::settle_content(&mut turn, Holder::Turn, &path, version, lost)?;
-        match (turn.raw("role"), content) {
-            (Some(br#""system""#), content) => {
-                if content == Content::Some {
-                    self.system.extend(blocks_of(turn.raw("content").unwrap_or_default()));
-                }
-                self.leave_out();
+        match (speaker, content) {
+            (Speaker::System, Content::Some) => {
+                self.add_systems(blocks_of(turn.raw("content").unwrap_or_default()));
             }
-            (Some(br#""user""#), Content::None) if is_last => {
+            (Speaker::User, Content::None) if is_last => {
                 turn.set("content", r#"".""#);
-                self.push(Cow::Owned(turn.into_bytes()));
+                self.push(speaker, Cow::Owned(turn.into_bytes()));
             }
             (_, Content::None) => self.leave_out(),
-            _ if turn.is_edited() => self.push(Cow::Owned(turn.into_bytes())),
-            _ => self.push(Cow::Borrowed(raw)),
+            _ if turn.is_edited() => self.push(speaker, Cow::Owned(turn.into_bytes())),
+            _ => self.push(speaker, Cow::Borrowed(raw)),
         }
         Ok(())
+    }
+
+    /// Left open: newer models of Anthropic's take such messages where they stand, with a beta flag; whether Bedrock does is
+    /// not known.
+    fn add_systems(&mut self, blocks: Vec<Vec<u8>>) {
+        if self.has_reply {
+            let reminders: Vec<_> = blocks.into_iter().map(reminder).collect();
+            self.has_gap = true;
+            self.push(Speaker::User, Cow::Owned(turn(&reminders)));
+            self.has_gap = true;
+        } else {
+            self.system.extend(blocks);
+            self.leave_out();
+        }
     }
 
     fn leave_out(&mut self) {
@@ -99,26 +154,26 @@ impl<'a> Turns<'a> {
     }
 
     /// What a gap made neighbours is one turn if it is of one speaker.
-    fn push(&mut self, turn: Cow<'a, [u8]>) {
+    fn push(&mut self, speaker: Speaker, turn: Cow<'a, [u8]>) {
         self.is_edited |= matches!(turn, Cow::Owned(_));
         let has_gap = std::mem::take(&mut self.has_gap);
-        match self.all.last() {
-            Some(last) if has_gap && field(last, "role") == field(&turn, "role") => {
-                self.more.push(turn);
-            }
-            _ => {
-                self.merge();
-                self.all.push(turn);
-            }
+        if has_gap && speaker == self.speaker && speaker != Speaker::Unknown {
+            self.more.push(turn);
+            return;
         }
+        self.merge();
+        self.speaker = speaker;
+        self.all.push(turn);
     }
 
-    /// Puts what belongs to the last turn into it.
+    /// Puts what belongs to the last turn into it. Results come first, directly after their calls.
     fn merge(&mut self) {
         let more = std::mem::take(&mut self.more);
         let Some(last) = self.all.last_mut().filter(|_| !more.is_empty()) else { return };
         let said = std::iter::once(&*last).chain(&more).filter_map(|turn| field(turn, "content"));
-        let content = listed(&said.flat_map(blocks_of).collect::<Vec<_>>());
+        let mut blocks: Vec<_> = said.flat_map(blocks_of).collect();
+        blocks.sort_by_cached_key(|block| field(block, "type") != Some(br#""tool_result""#));
+        let content = listed(&blocks);
         let mut merged = Envelope::parse(last.to_vec()).unwrap_or_default();
         merged.set_raw("content", content);
         *last = Cow::Owned(merged.into_bytes());
@@ -159,6 +214,18 @@ fn turn<T: AsRef<[u8]>>(blocks: &[T]) -> Vec<u8> {
 
 fn text_block(json: &[u8]) -> Vec<u8> {
     [br#"{"type":"text","text":"#, json, b"}"].concat()
+}
+
+/// A text of the system's in a turn of the user's, in the way in which Claude Code writes them itself.
+fn reminder(block: Vec<u8>) -> Vec<u8> {
+    const BEGIN: &[u8] = b"<system-reminder>";
+    let text = field(&block, "text");
+    let text = text.and_then(|text| text.strip_prefix(b"\"")?.strip_suffix(b"\""));
+    let Some(text) = text.filter(|text| !text.starts_with(BEGIN)) else { return block };
+    let text = [b"\"", BEGIN, b"\\n", text, b"\\n</system-reminder>\""].concat();
+    let Ok(mut reminder) = Envelope::parse(block.clone()) else { return block };
+    reminder.set_raw("text", text);
+    reminder.into_bytes()
 }
 
 /// The blocks of a content, verbatim; a text is one.
