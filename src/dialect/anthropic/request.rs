@@ -267,7 +267,7 @@ fn conversation(body: &Envelope, request: &mut Request) -> Result<(), Error> {
             "assistant" => Role::Assistant,
             // Claude Code writes them in between, to models whose names it does not know.
             "system" | "developer" => {
-                instruct(message.content, &path, request)?;
+                instruct_at(message.content, &path, request)?;
                 continue;
             }
             _ => {
@@ -294,7 +294,29 @@ struct Message<'a> {
     content: Json<'a>,
 }
 
-/// Texts that tell the model what to do, wherever they stand.
+/// Texts that tell the model what to do, among the turns. Those before the first reply go to their own place. Later ones stay
+/// where they are, as reminders in the user's turn, as Claude Code itself writes them: at their own place, which is before
+/// all turns, they would make the vendors forget what they have cached of them.
+fn instruct_at(content: Json, path: &str, request: &mut Request) -> Result<(), Error> {
+    let count = request.system.len();
+    instruct(content, path, request)?;
+    if request.turns.iter().all(|turn| turn.role == Role::User) {
+        return Ok(());
+    }
+    let mut blocks = request.system.split_off(count);
+    for block in &mut blocks {
+        if let Block::Text { text, .. } = block
+            && !text.is_blank()
+            && !text.starts_with("<system-reminder>")
+        {
+            *text = format!("<system-reminder>\n{text}\n</system-reminder>").into();
+        }
+    }
+    request.turns.push(Turn { role: Role::User, blocks });
+    Ok(())
+}
+
+/// Texts that tell the model what to do.
 fn instruct(content: Json, path: &str, request: &mut Request) -> Result<(), Error> {
     for (path, part) in content.parts(path)? {
         if part.kind() != "text" {
@@ -821,7 +843,7 @@ mod tests {
                     {"role": "system", "content": [{"type": "text", "text": "t", "cache_control": {"type": "ephemeral"}}]},
                     {"role": "user", "content": [{"text": ""}]},
                 ]),
-                "system: \"s\" | \"t\" *5m\nuser: \"a\" *1h | \"b\"\nassistant: \nuser: \"\"",
+                "system: \"s\"\nuser: \"a\" *1h | \"b\"\nassistant: \nuser: \"<system-reminder>\\nt\\n</system-reminder>\" *5m\nuser: \"\"",
             ),
             (
                 json!([{"role": "assistant", "content": [
