@@ -17,7 +17,7 @@ use memchr::memmem;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::envelope::{Envelope, field, quoted};
+use crate::envelope::{Envelope, field, header_safe, listed, quoted};
 use crate::error::Error;
 
 /// How many cures one request may need.
@@ -47,6 +47,8 @@ enum Change {
     Rename(&'static str, &'static str),
     /// Tools of these types are taken out.
     RemoveTools(Vec<String>),
+    /// These of Claude's beta flags are taken out.
+    RemoveFlags(Vec<String>),
     /// The limit of the reply is taken out: it was more than the model gives, which is what it gives without.
     RemoveLimit,
     /// What the model had thought is taken out of the conversation: it was signed elsewhere, by another subaccount or
@@ -77,8 +79,8 @@ const KEPT: &[&str] = &[
     "inputText", "instances", "inputType", "dimensions", "outputDimensionality",
 ];
 
-/// What an error of AI Core asks for, if it is of this kind.
-pub fn cure(error: &Error) -> Option<Cure> {
+/// What an error of AI Core, about this body, asks for, if it is of this kind.
+pub fn cure(error: &Error, body: &[u8]) -> Option<Cure> {
     let Error::Upstream { status: 400 | 422, code, message, param, .. } = error else {
         return None;
     };
@@ -86,6 +88,7 @@ pub fn cure(error: &Error) -> Option<Cure> {
     let found = extra_input(message)
         .or_else(|| unknown_name(message))
         .or_else(|| extra_forbidden(message))
+        .or_else(|| invalid_flag(message, body))
         .or_else(|| special(message))
         .or_else(|| unsupported(message, code.as_deref(), param.as_deref()))?;
     found.is_harmless().then_some(found)
@@ -117,6 +120,7 @@ impl Cure {
             Change::Rename(from, to) => !envelope.has(to) && envelope.rename(from, to),
             Change::Remove(path) => remove(envelope, path),
             Change::RemoveTools(types) => remove_tools(envelope, types),
+            Change::RemoveFlags(flags) => remove_flags(envelope, flags),
             Change::RemoveThoughts => remove_thoughts(envelope),
             Change::RemoveLimit => LIMITS.iter().filter(|key| envelope.remove(key)).count() > 0,
         }
@@ -127,7 +131,9 @@ impl Cure {
         let has = |name: &str| memmem::find(body, quoted(name).as_bytes()).is_some();
         match &self.change {
             Change::Rename(from, _) => has(from),
-            Change::RemoveTools(types) => types.iter().any(|name| has(name)),
+            Change::RemoveTools(names) | Change::RemoveFlags(names) => {
+                names.iter().any(|name| has(name))
+            }
             Change::RemoveThoughts => has("signature"),
             Change::RemoveLimit => LIMITS.iter().any(|key| has(key)),
             Change::Remove(path) => match path.last() {
@@ -147,6 +153,7 @@ impl Cure {
             },
             Change::Rename(..)
             | Change::RemoveTools(_)
+            | Change::RemoveFlags(_)
             | Change::RemoveThoughts
             | Change::RemoveLimit => true,
         }
@@ -168,6 +175,10 @@ impl std::fmt::Display for Cure {
             }
             Change::Rename(from, _) => f.write_str(from),
             Change::RemoveTools(types) => write!(f, "tools[] of type {}", types.join("/")),
+            Change::RemoveFlags(flags) => {
+                let flags: Vec<String> = flags.iter().map(|flag| header_safe(flag)).collect();
+                write!(f, "{FLAGS}[] {}", flags.join("/"))
+            }
             Change::RemoveThoughts => f.write_str("messages[].thinking"),
             Change::RemoveLimit => f.write_str(LIMITS[0]),
         }
@@ -287,13 +298,64 @@ fn first_fault(message: &str) -> Option<Vec<String>> {
     (body == "body").then(|| place.iter().map(part).collect())
 }
 
+/// Bedrock's, which does not say which one. So those go first that nobody knows, and those last that a model can do less
+/// without; each deployment remembers the very flags.
+fn invalid_flag(message: &str, body: &[u8]) -> Option<Cure> {
+    if !bare(message).to_ascii_lowercase().starts_with("invalid beta flag") {
+        return None;
+    }
+    let flags = Envelope::parse(body.to_vec()).ok()?;
+    let Ok(flags) = flags.get::<Vec<String>>(FLAGS, "a list of strings") else {
+        return Some(Cure::lasting(Change::Remove(vec![Step::Key(FLAGS.to_owned())])));
+    };
+    let rank = |flag: &String| {
+        let begins = |names: &[&str]| names.iter().any(|name| flag.starts_with(name));
+        if begins(ABLE_FLAGS) { 2 } else { u8::from(begins(USUAL_FLAGS)) }
+    };
+    let mut flags = flags?;
+    let first = flags.iter().map(rank).min()?;
+    flags.retain(|flag| rank(flag) == first);
+    Some(Cure::lasting(Change::RemoveFlags(flags)))
+}
+
+const FLAGS: &str = "anthropic_beta";
+/// How flags begin that Bedrock takes (dossier 5b.2).
+const USUAL_FLAGS: &[&str] = &[
+    "claude-code-",
+    "fine-grained-tool-streaming-",
+    "token-efficient-tools-",
+    "output-128k-",
+    "effort-",
+];
+/// The same, of those without which a request may not be what was asked.
+const ABLE_FLAGS: &[&str] = &[
+    "context-1m-",
+    "interleaved-thinking-",
+    "computer-use-",
+    "context-management-",
+    "tool-search-tool-",
+];
+
+fn remove_flags(envelope: &mut Envelope, flags: &[String]) -> bool {
+    let own = envelope.get::<Vec<String>>(FLAGS, "a list of strings").ok().flatten();
+    let Some(mut own) = own else { return false };
+    let count = own.len();
+    own.retain(|flag| !flags.contains(flag));
+    if own.is_empty() {
+        return envelope.remove(FLAGS);
+    }
+    let kept: Vec<String> = own.iter().map(|flag| quoted(flag)).collect();
+    let is_edited = own.len() < count;
+    if is_edited {
+        envelope.set_raw(FLAGS, listed(&kept));
+    }
+    is_edited
+}
+
 /// Refusals in words of their own.
 fn special(message: &str) -> Option<Cure> {
     let remove = |key: &str| Change::Remove(vec![Step::Key(key.to_owned())]);
     let lower = bare(message).to_ascii_lowercase();
-    if lower.starts_with("invalid beta flag") {
-        return Some(Cure::lasting(remove("anthropic_beta")));
-    }
     if lower.starts_with("adaptive thinking is not supported")
         || lower.starts_with("\"thinking.type.enabled\" is not supported")
         || is_thought_missed(bare(message))
@@ -499,6 +561,36 @@ fn remove_tools(envelope: &mut Envelope, types: &[String]) -> bool {
 mod tests {
     use super::*;
 
+    fn cure(error: &Error) -> Option<Cure> {
+        super::cure(error, br#"{"anthropic_beta":["x"]}"#)
+    }
+
+    #[test]
+    fn the_least_known_flags_go_first() {
+        let mut body = br#"{"a":1.10,"anthropic_beta":["context-1m-2025-08-07","new","effort-2025-11-24","b"]}"#.to_vec();
+        for (expected, removed) in [
+            (
+                r#"{"a":1.10,"anthropic_beta":["context-1m-2025-08-07","effort-2025-11-24"]}"#,
+                "anthropic_beta[] new/b",
+            ),
+            (
+                r#"{"a":1.10,"anthropic_beta":["context-1m-2025-08-07"]}"#,
+                "anthropic_beta[] effort-2025-11-24",
+            ),
+            (r#"{"a":1.10}"#, "anthropic_beta[] context-1m-2025-08-07"),
+        ] {
+            let cure = super::cure(&refusal("invalid beta flag", None, None), &body).unwrap();
+            assert!(cure.concerns(&body) && cure.is_lasting());
+            body = cure.apply(&body).unwrap();
+            assert_eq!(
+                (String::from_utf8_lossy(&body).as_ref(), &*cure.to_string()),
+                (expected, removed)
+            );
+            assert_eq!(cure.apply(&body), None);
+        }
+        assert_eq!(super::cure(&refusal("invalid beta flag", None, None), &body), None);
+    }
+
     fn refusal(message: &str, code: Option<&str>, param: Option<&str>) -> Error {
         Error::Upstream {
             status: 400,
@@ -647,7 +739,8 @@ mod tests {
             ),
         ];
         for (message, param, body, expected) in table {
-            let cure = cure(&refusal(message, None, *param)).unwrap_or_else(|| panic!("{message}"));
+            let cure = super::cure(&refusal(message, None, *param), body.as_bytes())
+                .unwrap_or_else(|| panic!("{message}"));
             let healed = cure.apply(body.as_bytes()).unwrap_or_else(|| panic!("{message}: {cure}"));
             assert_eq!(String::from_utf8_lossy(&healed), *expected, "{message}");
             assert_eq!(cure.apply(&healed), None, "{message}: cured twice");

@@ -762,7 +762,7 @@ fn ask_for_usage(body: &mut Envelope, quirks: Quirks) -> Result<bool, Error> {
 
 /// What an error asks for, where it can be had and has not been tried.
 fn healed(error: &Error, body: &[u8], cures: &[Cure]) -> Option<(Cure, Vec<u8>)> {
-    let cure = healing::cure(error)?;
+    let cure = healing::cure(error, body)?;
     let is_new = cures.len() < CURES_MAX && !cures.contains(&cure);
     let better = is_new.then(|| cure.apply(body)).flatten()?;
     Some((cure, better))

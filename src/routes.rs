@@ -65,7 +65,8 @@ pub fn route(method: &str, target: &str) -> Result<Route, Error> {
     if method == "OPTIONS" {
         return Ok(Route { action: Action::Preflight, name: None });
     }
-    if path.is_empty() && matches!(method, "GET" | "HEAD") {
+    // Claude Code asks at its base URL whether anybody is there.
+    if matches!(path, "" | "/anthropic") && matches!(method, "GET" | "HEAD") {
         return Ok(Route { action: Action::Root, name: None });
     }
     let mut allow: Option<&'static str> = None;
@@ -167,6 +168,7 @@ mod tests {
             ("POST", "/api/event_logging/batch", Telemetry, None),
             ("HEAD", "/", Root, None),
             ("GET", "/?x", Root, None),
+            ("HEAD", "/anthropic/", Root, None),
             ("POST", "/v1/rerank", Rerank, None),
             ("POST", "/rerank/", Rerank, None),
             ("POST", "/v2/rerank", Rerank, None),
