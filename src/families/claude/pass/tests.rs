@@ -552,7 +552,7 @@ fn messages() {
         row(
             FOUR_5,
             &format!("[{USER},{REPLY},{SYSTEM}]"),
-            &format!("[{USER},{REPLY},{}]", user(&reminder)),
+            &format!("[{USER},{REPLY},{}]", user(reminder)),
             &[],
         ),
         row(
