@@ -566,7 +566,7 @@ fn messages() {
                 "[{USER},{},{},{REPLY},{}],{BRIEF}",
                 reply(call),
                 user(&format!("{},{reminder},{}", result(""), text("b"))),
-                user(&reminder)
+                user(reminder)
             ),
             &[],
         ),
