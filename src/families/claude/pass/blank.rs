@@ -48,7 +48,7 @@ pub(super) fn is_in(json: &[u8]) -> bool {
     })
 }
 
-fn is_empty_list(json: &[u8]) -> bool {
+pub(super) fn is_empty_list(json: &[u8]) -> bool {
     json.strip_prefix(b"[").is_some_and(|rest| rest.trim_ascii_start().starts_with(b"]"))
 }
 

@@ -60,39 +60,31 @@ pub(super) enum Holder {
     Document,
 }
 
-/// The content of a turn or a result.
+/// The content of a turn, a result or a document.
 pub(super) fn settle_content(
-    turn: &mut Envelope,
+    content: &[u8],
     holder: Holder,
     path: &str,
     version: Version,
     lost: &mut Lost,
 ) -> Result<Content, Error> {
-    let Some(content) = turn.raw("content") else { return Ok(Content::Some) };
-    if is_empty(content) {
+    if blank::is_blank(content) || blank::is_empty_list(content) {
         return Ok(Content::None);
     }
     let settle = |raw, path: &str| settle_block(raw, holder, path, version, lost);
-    let Some(blocks) = each(content, &format!("{path}.content"), settle)? else {
-        return Ok(Content::Some);
-    };
-    if blocks.is_empty() {
-        return Ok(Content::None);
-    }
-    let content = listed(&blocks);
-    turn.set_raw("content", content);
-    Ok(Content::Some)
+    Ok(match each(content, &format!("{path}.content"), settle)? {
+        None => Content::Same,
+        Some(blocks) if blocks.is_empty() => Content::None,
+        Some(blocks) => Content::Other(listed(&blocks)),
+    })
 }
 
-/// Whether there is anything in a turn or a result.
-#[derive(Debug, PartialEq, Eq)]
+/// What becomes of a content.
+#[derive(Debug)]
 pub(super) enum Content {
-    Some,
+    Same,
+    Other(Vec<u8>),
     None,
-}
-
-fn is_empty(content: &[u8]) -> bool {
-    blank::is_blank(content) || items(content).is_some_and(|blocks| blocks.is_empty())
 }
 
 fn settle_block<'a>(
@@ -103,14 +95,14 @@ fn settle_block<'a>(
     lost: &mut Lost,
 ) -> Result<Kept<'a>, Error> {
     let stays = Ok(Some(Cow::Borrowed(raw)));
-    if !are_concerned(raw, version) {
+    if !are_concerned(raw, version) || is_own_thought(raw, version) {
         return stays;
     }
     let Ok(mut block) = Envelope::parse(raw.to_vec()) else { return stays };
     match kind(&block).as_str() {
         "text" if block.raw("text").is_some_and(blank::is_blank) => return Ok(None),
         "text" => drop_citations(&mut block),
-        "thinking" if !version.thinks() || !is_signed(&block) => return Ok(None),
+        "thinking" if !version.thinks() || !is_signed(raw) => return Ok(None),
         "redacted_thinking" if !version.thinks() => return Ok(None),
         "tool_reference" => return Ok(Some(Cow::Owned(reference(&block)))),
         "tool_result" if holder == Holder::Turn => {
@@ -148,11 +140,16 @@ fn settle_source(
             Err(Error::Refused { path, what })
         }
         Some(br#""content""#) if holder != Holder::Document => {
-            let mut found = Ok(Content::Some);
+            let mut found = Ok(());
             block.edit_in("source", |source| {
-                found = settle_content(source, Holder::Document, &path, version, lost);
+                let Some(content) = source.raw("content") else { return };
+                match settle_content(content, Holder::Document, &path, version, lost) {
+                    Ok(Content::Other(content)) => source.set_raw("content", content),
+                    Ok(Content::Same | Content::None) => {}
+                    Err(error) => found = Err(error),
+                }
             });
-            found.map(|_| ())
+            found
         }
         _ => Ok(()),
     }
@@ -166,14 +163,19 @@ fn drop_citations(block: &mut Envelope) {
     }
 }
 
+/// Nearly all blocks in which a sign is found, and nothing has to go.
+fn is_own_thought(raw: &[u8], version: Version) -> bool {
+    let is_thought = field(raw, "type") == Some(br#""thinking""#);
+    is_thought && version.thinks() && is_signed(raw) && find(raw, br#""scope""#).is_none()
+}
+
 /// Whether a Claude signed this thought; ours say that another model thought it.
-fn is_signed(thought: &Envelope) -> bool {
-    let is_signature = |signature: &[u8]| {
+fn is_signed(thought: &[u8]) -> bool {
+    field(thought, "signature").is_some_and(|signature| {
         signature.starts_with(b"\"")
             && !blank::is_blank(signature)
             && find(signature, UNSIGNED.as_bytes()).is_none()
-    };
-    thought.raw("signature").is_some_and(is_signature)
+    })
 }
 
 /// A tool that a search found, where only texts and media may be.
@@ -193,8 +195,14 @@ fn settle_result(
     version: Version,
     lost: &mut Lost,
 ) -> Result<(), Error> {
-    if settle_content(block, Holder::Result, path, version, lost)? == Content::Some {
-        return Ok(());
+    let Some(content) = block.raw("content") else { return Ok(()) };
+    match settle_content(content, Holder::Result, path, version, lost)? {
+        Content::Same => return Ok(()),
+        Content::Other(content) => {
+            block.set_raw("content", content);
+            return Ok(());
+        }
+        Content::None => {}
     }
     if block.raw("is_error") == Some(b"true") {
         block.set("content", r#"".""#);

@@ -591,6 +591,12 @@ fn messages() {
             &format!("[{USER},{REPLY},{}]", user(&text("Continue."))),
             &[],
         ),
+        row(
+            FOUR_5,
+            &format!(r#"[{USER},{{"role":"system"}}]"#),
+            &format!(r#"[{USER},{{"role":"system"}}]"#),
+            &[],
+        ),
         // What is for five minutes does not come before what is for an hour.
         row(
             FOUR_5,

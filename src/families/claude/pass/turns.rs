@@ -113,23 +113,21 @@ impl<'a> Turns<'a> {
             self.push(speaker, Cow::Borrowed(raw));
             return Ok(());
         }
-        let Ok(mut turn) = Envelope::parse(raw.to_vec()) else {
+        let Some(content) = field(raw, "content") else {
             self.push(speaker, Cow::Borrowed(raw));
             return Ok(());
         };
         let path = format!("messages[{at}]");
-        let content = blocks::settle_content(&mut turn, Holder::Turn, &path, version, lost)?;
-        match (speaker, content) {
-            (Speaker::System, Content::Some) => {
-                self.add_systems(blocks_of(turn.raw("content").unwrap_or_default()));
-            }
+        let settled = blocks::settle_content(content, Holder::Turn, &path, version, lost)?;
+        match (speaker, settled) {
             (Speaker::User, Content::None) if is_last => {
-                turn.set("content", r#"".""#);
-                self.push(speaker, Cow::Owned(turn.into_bytes()));
+                self.push(speaker, with_content(raw, br#"".""#.to_vec()));
             }
             (_, Content::None) => self.leave_out(),
-            _ if turn.is_edited() => self.push(speaker, Cow::Owned(turn.into_bytes())),
-            _ => self.push(speaker, Cow::Borrowed(raw)),
+            (Speaker::System, Content::Same) => self.add_systems(blocks_of(content)),
+            (Speaker::System, Content::Other(content)) => self.add_systems(blocks_of(&content)),
+            (_, Content::Same) => self.push(speaker, Cow::Borrowed(raw)),
+            (_, Content::Other(content)) => self.push(speaker, with_content(raw, content)),
         }
         Ok(())
     }
@@ -205,6 +203,12 @@ const CONTINUE: &str = "Continue.";
 
 fn is_assistants(turn: &[u8]) -> bool {
     field(turn, "role") == Some(br#""assistant""#)
+}
+
+fn with_content(turn: &[u8], content: Vec<u8>) -> Cow<'_, [u8]> {
+    let Ok(mut turned) = Envelope::parse(turn.to_vec()) else { return Cow::Borrowed(turn) };
+    turned.set_raw("content", content);
+    Cow::Owned(turned.into_bytes())
 }
 
 /// A turn of the user's.
