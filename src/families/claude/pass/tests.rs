@@ -587,7 +587,7 @@ fn messages() {
         row(
             FOUR_5,
             &format!("[{USER},{REPLY},{SYSTEM}]"),
-            &format!("[{USER},{REPLY},{}]", user(&reminder)),
+            &format!("[{USER},{REPLY},{}]", user(reminder)),
             &[],
         ),
         row(
@@ -601,7 +601,7 @@ fn messages() {
                 "[{USER},{},{},{REPLY},{}],{BRIEF}",
                 reply(call),
                 user(&format!("{},{reminder},{}", result(""), text("b"))),
-                user(&reminder)
+                user(reminder)
             ),
             &[],
         ),
