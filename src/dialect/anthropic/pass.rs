@@ -31,6 +31,7 @@ pub fn pass_reply(body: Vec<u8>, model: &str) -> Result<(Vec<u8>, Option<Usage>)
 #[derive(Debug)]
 pub struct PassStream {
     model_json: String,
+    has_begun: bool,
     has_stop_reason: bool,
     counts: Option<Counts>,
 }
@@ -38,7 +39,12 @@ pub struct PassStream {
 impl PassStream {
     /// `model` is the name the client used.
     pub fn new(model: &str) -> PassStream {
-        PassStream { model_json: quoted(model), has_stop_reason: false, counts: None }
+        PassStream {
+            model_json: quoted(model),
+            has_begun: false,
+            has_stop_reason: false,
+            counts: None,
+        }
     }
 }
 
@@ -93,6 +99,7 @@ impl PassStream {
         };
         match &*part.kind.0 {
             "message_start" => {
+                self.has_begun = true;
                 let json = part.message.map_or("{}", RawValue::get);
                 let message = serde_json::from_str::<Message<'_>>(json).unwrap_or_default();
                 self.count(message.usage.map(Counts::of_start));
@@ -120,8 +127,8 @@ impl PassStream {
                 return Passed::Done;
             }
             "error" => return Passed::Failed(unreadable(data)),
-            // Nothing is said yet: what fails now fails with its status. The silence is filled here.
-            "ping" => return Passed::Nothing,
+            // Nothing is said yet: what fails now fails with its status.
+            "ping" if !self.has_begun => return Passed::Nothing,
             // AWS's errors have no type.
             "" if part.error.is_some() || part.message.is_some() => {
                 return Passed::Failed(unreadable(data));

@@ -5,11 +5,12 @@
 //! Code's line for Anthropic. All else is named.
 //!
 //! Left open: whether invoke takes `tool_use` blocks without `tools`, as Anthropic does, and a `cache_control` of the whole
-//! request, which is left out.
+//! request, which is put where it means: to the last block.
 
 mod betas;
 mod blank;
 mod blocks;
+mod marks;
 mod thinking;
 mod tools;
 mod turns;
@@ -42,6 +43,7 @@ pub fn pass(body: &mut Envelope, asked: &Asked<'_>) -> Result<Dropped, Error> {
     let version = Version::of(asked.model);
     let mut lost = Lost::default();
     let betas = betas::wanted(body, asked)?;
+    let mark = marks::of_all(body, version);
     settle_fields(body, &mut lost);
     tools::settle(body, version, &mut lost);
     settle_system(body, version, &mut lost);
@@ -53,6 +55,9 @@ pub fn pass(body: &mut Envelope, asked: &Asked<'_>) -> Result<Dropped, Error> {
     settle_stop(body, &mut lost);
     if end.is_assistants {
         turns::settle_ending(body, version);
+    }
+    if let Some(mark) = mark {
+        marks::settle(body, mark, version, &mut lost);
     }
     betas::settle(body, betas, asked, &mut lost);
     Ok(lost.0)

@@ -95,7 +95,7 @@ fn settle_block<'a>(
     lost: &mut Lost,
 ) -> Result<Kept<'a>, Error> {
     let stays = Ok(Some(Cow::Borrowed(raw)));
-    if !are_concerned(raw, version) || is_own_thought(raw, version) {
+    if is_own_thought(raw, version) || !are_concerned(raw, version) {
         return stays;
     }
     let Ok(mut block) = Envelope::parse(raw.to_vec()) else { return stays };

@@ -483,6 +483,41 @@ fn systems() {
 }
 
 #[test]
+fn a_mark_for_all_goes_to_the_last_block() {
+    const MARK: &str = r#"{"type":"ephemeral"}"#;
+    const HOUR: &str = r#"{"type":"ephemeral","ttl":"1h"}"#;
+    let user = |blocks: &str| format!(r#"[{{"role":"user","content":[{blocks}]}}]"#);
+    let text = |mark: &str| format!(r#"{{"type":"text","text":"a","cache_control":{mark}}}"#);
+    let result = r#"{"type":"tool_result","tool_use_id":"c","content":"a""#;
+    let with = |messages: &str, mark: &str| format!(r#"{messages},"cache_control":{mark}"#);
+    let plain = r#"[{"role":"user","content":"a"}]"#;
+    let lost = &["cache_control"][..];
+    let four = user(&vec![text(MARK); 4].join(","));
+    let more = |messages: String| {
+        format!(
+            "{}{{\"type\":\"text\",\"text\":\"b\"}}]}}]",
+            messages.trim_end_matches("]}]").to_owned() + ","
+        )
+    };
+    check_messages(&[
+        row(FOUR_5, &with(plain, MARK), &user(&text(MARK)), &[]),
+        row(FOUR_5, &with(plain, r#"{"type":"ephemeral","scope":"x"}"#), &user(&text(MARK)), &[]),
+        row(
+            FOUR_5,
+            &with(&user(&format!("{result}}}")), HOUR),
+            &user(&format!(r#"{result},"cache_control":{HOUR}}}"#)),
+            &[],
+        ),
+        row(FOUR_5, &with(&user(&text(HOUR)), MARK), &user(&text(HOUR)), &[]),
+        row(FOUR_5, &with(&more(user(&text(MARK))), HOUR), &more(user(&text(MARK))), lost),
+        row(FOUR_5, &with(&more(four.clone()), MARK), &more(four), lost),
+        row(OLD, &with(plain, MARK), plain, lost),
+        row(FOUR_5, &with(plain, "7"), plain, lost),
+        row(FOUR_5, &with("7", MARK), "7", lost),
+    ]);
+}
+
+#[test]
 fn messages() {
     const USER: &str = r#"{"role": "user", "content":"hi"}"#;
     const REPLY: &str = r#"{"role":"assistant","content":[{"type":"text","text":"yes"}]}"#;

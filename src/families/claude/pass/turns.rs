@@ -233,7 +233,7 @@ fn reminder(block: Vec<u8>) -> Vec<u8> {
 }
 
 /// The blocks of a content, verbatim; a text is one.
-fn blocks_of(content: &[u8]) -> Vec<Vec<u8>> {
+pub(super) fn blocks_of(content: &[u8]) -> Vec<Vec<u8>> {
     match items(content) {
         Some(blocks) => blocks.into_iter().map(<[u8]>::to_vec).collect(),
         None => vec![text_block(content)],
