@@ -40,6 +40,8 @@ pub struct Request {
     pub presence_penalty: Option<f64>,
     /// `None`: the model's own default.
     pub thinking: Option<Thinking>,
+    /// A word for who asks, the same each time, that does not say who it is.
+    pub user: Option<String>,
     /// JSON paths of what the client sent and the upstream will not see.
     pub dropped: Vec<Cow<'static, str>>,
 }

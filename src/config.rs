@@ -19,7 +19,7 @@ mod json;
 use crate::aicore::Allowed;
 use crate::auth::digest;
 pub use crate::log::Format as LogFormat;
-use crate::{families, models};
+use crate::models::Names;
 use check::{Reader, entry, field};
 use json::Json;
 use log::LevelFilter;
@@ -405,14 +405,12 @@ fn warn_of_lost_aliases(
     aliases: &[(String, String)],
     models: &[(String, Vec<String>)],
 ) {
-    let names: Vec<&str> = models.iter().map(|(name, _)| name.as_str()).collect();
+    let models = models.iter().map(|(name, _)| name.as_str()).collect();
+    let names = Names { models, aliases };
     for (alias, target) in aliases {
-        let model = models::long_context(target).0;
-        let is_alias =
-            aliases.iter().any(|(other, _)| other != alias && models::matches(other, model));
-        if !is_alias && !names.iter().any(|name| families::is_same(name, model)) {
-            let near = check::did_you_mean(model, names.iter().copied());
-            let why = format!("`{model}` is not among the deployment_models{near}");
+        if names.find(target).is_none() {
+            let near = check::did_you_mean(target, names.models.iter().copied());
+            let why = format!("`{target}` is not among the deployment_models{near}");
             reader.warn(entry("aliases", alias), why);
         }
     }

@@ -41,6 +41,14 @@ impl Dialect {
         }
     }
 
+    /// The name of a field that families and upstreams know by OpenAI's.
+    pub fn field(self, path: &str) -> Cow<'_, str> {
+        match self {
+            Dialect::OpenAi => Cow::Borrowed(path),
+            Dialect::Anthropic => anthropic::Messages.field(path),
+        }
+    }
+
     /// An error within a stream; `body` is its [`error_body`](Dialect::error_body).
     pub fn error_frame(self, body: &str) -> Vec<u8> {
         let mut frame = vec![];

@@ -1,7 +1,7 @@
 //! About how many tokens a request is for a model, counted here: AI Core has no endpoint that counts.
 //!
 //! Vocabularies are megabytes and Claude's are not public, so texts are not tokenized. They are split as the
-//! pre-tokenizers of all of them do ([`pieces`]), and each piece has its price ([`weights`]), which was fitted to counts
+//! pre-tokenizers of all of them do (`pieces`), and each piece has its price (`weights`), which was fitted to counts
 //! of real tokenizers. It is meant to err high, for clients use it to stay below a limit.
 //!
 //! # How well

@@ -163,10 +163,11 @@ pub fn told(name: &str) -> Option<&'static Family> {
     TABLE.iter().filter(|f| length(f) > 0).max_by_key(|f| length(f))
 }
 
-/// The family that a model's name tells. Left open: a name that tells nothing is taken for an OpenAI model: most own names are
-/// given to GPT deployments, unknown vendors mostly speak OpenAI's grammar, and `families` corrects the rest.
+/// The family that a model's name tells, or most likely has. Left open: a name that tells nothing is taken for an OpenAI model:
+/// most own names are given to GPT deployments, unknown vendors mostly speak OpenAI's grammar, and `families` corrects the rest.
 pub fn of_model(name: &str) -> &'static Family {
-    told(name).unwrap_or(&TABLE[0])
+    let claude = || claude::Version::named(name).and_then(|_| by_name("claude"));
+    told(name).or_else(claude).unwrap_or(&TABLE[0])
 }
 
 /// Whether both names mean the same model: with or without `anthropic--`, or one version of Claude in two of its spellings.
@@ -234,6 +235,8 @@ mod tests {
             ("cohere--command-a-reasoning", "cohere"),
             ("cohere-reranker-35", "cohere-rerank"),
             ("orchestration/gemini-embedding", "orchestration"),
+            ("4.5-sonnet", "claude"),
+            ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "claude"),
             ("our-own-name", "openai"),
         ];
         for (model, family) in table {

@@ -56,6 +56,7 @@
 //! | a stream that ends without `[DONE]` | complete if a finish reason came, otherwise an error | [`dialect`] |
 //! | Gemini: what an effort is in tokens, which models know the lowest level of thinking | Google's own numbers; flash-lite, and flash before 3.7 | [`families`] |
 //! | Gemini: JSON together with tools; a reply broken off for an odd reason | the answer by a tool; what there is of it, or an error | [`dialect`] |
+//! | whether Gemini's signature of a call is over its arguments | taken to be: a call that came back changed goes unsigned | [`vault`] |
 //! | the status of an error inside a 200 stream | its code or status if it is one, else by its words, else 500 | [`upstream_error`] |
 //! | what a stream's message without `error` means; its status | an error; by the exception its text names, else 500 | [`upstream_error`] |
 //! | Claude 3.7, documented for `/converse` only | `/invoke`, as all of Claude | [`families`] |
@@ -85,6 +86,8 @@
 //! - `upstream_error` is a file of its own: reading ten shapes of error belongs to no dialect.
 //! - What is the same repair for every vendor (roles, pairs of calls and results, names, answers in JSON) stands in
 //!   [`chat::fit`], not in each dialect; its `Undo` puts back in the reply what the client must not see changed.
+//! - A text of a conversation stays the JSON that the client wrote ([`chat::Text`]): reading and writing escapes was half of
+//!   what a conversion cost.
 //! - A conversion between two grammars is a [`convert::Conversion`], so that the relay has one story for both ways.
 //! - Families that speak OpenAI's grammar with quirks (vLLM, Perplexity) pass too; `mend` changes what SDKs stumble over.
 //! - The demo parses requests itself: it has to cut connections mid-frame and answer before a body is read.

@@ -12,7 +12,7 @@ use crate::dialect::{ClientDialect, Dialect, ReplyHead, anthropic, openai_chat};
 use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::families::claude::Version;
-use crate::models::{Model, Models};
+use crate::models::{Model, Models, long_context};
 use crate::{estimate, families, routes};
 
 /// The longest request id of a client's own that is kept.
@@ -40,42 +40,69 @@ pub fn ready(models: &Models, token: Result<(), Error>) -> (u16, String) {
 
 /// `GET /v1/models`.
 pub fn models(models: &Models, dialect: Dialect, target: &str) -> Result<String, Error> {
-    let listed = models.listed();
     match dialect {
         Dialect::OpenAi => {
+            let listed = models.listed();
             let names: Vec<_> = listed.iter().map(|(n, m)| (*n, m.family.owner)).collect();
             Ok(openai_chat::model_list(&names))
         }
         Dialect::Anthropic => {
             let page = Page::of(&routes::query(target))?;
-            anthropic::model_list(&for_anthropic(&listed), &page)
+            anthropic::model_list(&for_anthropic(models), &page)
         }
     }
 }
 
-/// Models as clients of Anthropic's know them. Claude Code offers what begins with `claude` or `anthropic`, and knows by the
-/// vendor's names what a Claude can do; so other models are there under a name of that kind, too.
-fn for_anthropic(listed: &[(&str, &Model)]) -> Vec<Listed> {
+/// Models as clients of Anthropic's know them, each under names that lead to it. Claude Code offers what begins with `claude`
+/// or `anthropic`, and knows by the vendor's names what a Claude can do; so other models are there under a name of that
+/// kind, too.
+fn for_anthropic(models: &Models) -> Vec<Listed> {
     let mut all: Vec<Listed> = vec![];
-    let mut add = |id: String, display_name: String| {
-        if all.iter().all(|known| known.id != id) {
-            all.push(Listed { id, display_name });
-        }
-    };
-    for (name, model) in listed {
-        let version = Version::named(name).filter(|_| model.family.name == "claude");
-        let chats = model.family.service.as_ref().is_some_and(|s| s.grammar.is_some());
+    for (name, model) in models.listed() {
+        let leads_here =
+            |id: &String| models.find(id).is_ok_and(|(found, _)| std::ptr::eq(found, model));
+        let vendors = claude(name, model).map(Version::vendors_name).filter(leads_here);
         let is_offered = ["claude", "anthropic"].iter().any(|start| name.starts_with(start));
-        add(version.map_or((*name).to_owned(), Version::vendors_name), display_name(name));
-        if chats && version.is_none() && !is_offered {
-            add(format!("anthropic--{name}"), format!("{name} (SAP AI Core)"));
+        let second = (vendors.is_none() && !is_offered && chats(model))
+            .then(|| format!("anthropic--{name}"))
+            .filter(leads_here);
+        for id in [Some(vendors.unwrap_or_else(|| name.to_owned())), second].into_iter().flatten() {
+            if all.iter().all(|known| known.id != id) {
+                all.push(Listed { display_name: display_name(&id, model), id });
+            }
         }
     }
     all
 }
 
-fn display_name(name: &str) -> String {
-    Version::named(name).map_or(name.to_owned(), Version::display_name)
+/// For people: what the model is, and for an alias what it leads to.
+fn display_name(id: &str, model: &Model) -> String {
+    let id = long_context(id).0;
+    let own = claude(&model.name, model).map(Version::display_name);
+    if !families::is_same(&model.name, id) {
+        let own = own.unwrap_or_else(|| model.name.clone());
+        return format!("{} ({own})", id.strip_prefix("anthropic--").unwrap_or(id));
+    }
+    own.unwrap_or_else(|| match id == model.name {
+        true => model.name.clone(),
+        false => format!("{} (SAP AI Core)", model.name),
+    })
+}
+
+/// The version that a name says, where the model is a Claude.
+fn claude(name: &str, model: &Model) -> Option<Version> {
+    let family = model.known().unwrap_or(model).family;
+    Version::named(name).filter(|_| family.name == "claude")
+}
+
+/// By orchestration there are models of every kind; of these the deployed name tells.
+fn chats(model: &Model) -> bool {
+    let model = model.known().unwrap_or(model);
+    let family = match model.family.name {
+        "orchestration" => families::of_model(model.deployed_name()),
+        _ => model.family,
+    };
+    family.service.as_ref().is_some_and(|service| service.grammar.is_some())
 }
 
 /// `GET /v1/models/{id}`; 404 where there is none of this name.
@@ -83,9 +110,10 @@ pub fn model(models: &Models, name: &str, dialect: Dialect) -> Result<String, Er
     let (model, _) = models.find(name)?;
     Ok(match dialect {
         Dialect::OpenAi => openai_chat::model(name, model.family.owner),
-        Dialect::Anthropic => {
-            anthropic::model(&Listed { id: name.to_owned(), display_name: display_name(name) })
-        }
+        Dialect::Anthropic => anthropic::model(&Listed {
+            id: name.to_owned(),
+            display_name: display_name(name, model),
+        }),
     })
 }
 

@@ -1,9 +1,14 @@
 //! A model's name → the deployments that serve it.
 //!
 //! Found in this order: the name as configured; an alias of just this name; the name with or without `anthropic--`, or the
-//! same Claude in another spelling; an alias that is a pattern; and for a Claude that is not deployed, an alias called as its
-//! role is, `opus`, `sonnet` or `haiku`. Never another model. A `[1m]` at a name's end is a wish and not a part of it. Its
-//! family is what `families` in the configuration says, else what its name tells, else what is deployed there.
+//! same Claude in another spelling; such an alias; an alias that is a pattern, the first that fits; and for a Claude that is
+//! not deployed, an alias called as its role is, `opus`, `sonnet` or `haiku`. Never another model. A `[1m]` at a name's end is
+//! a wish and not a part of it, unless a name or an alias is written with it. Its family is what `families` in the
+//! configuration says, else what its name tells, else what is deployed there.
+
+mod names;
+
+pub use names::{Names, long_context, matches};
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,11 +19,6 @@ use crate::deployed::Deployed;
 use crate::error::Error;
 use crate::families::{self, Family};
 use crate::healing::{Cure, Remembered};
-
-/// How many aliases may lead to one another.
-const ALIAS_DEPTH_MAX: usize = 8;
-/// What Claude Code puts behind a name to say that a context of a million is wished for.
-const LONG_CONTEXT: &str = "[1m]";
 
 /// The models there are.
 #[derive(Debug)]
@@ -115,36 +115,11 @@ impl Models {
 
     /// The model of this name, and whether its long context is wished for. 404 with the names there are.
     pub fn find(&self, name: &str) -> Result<(&Model, bool), Error> {
-        let unknown =
-            || Error::UnknownModel { name: name.chars().take(200).collect(), known: self.names() };
-        let (mut wanted, mut is_long) = (name, false);
-        for _ in 0..ALIAS_DEPTH_MAX {
-            let (bare, has_suffix) = long_context(wanted);
-            match self.step(wanted).or_else(|| self.step(bare)) {
-                Some(Step::Model(model)) => return Ok((model, is_long || has_suffix)),
-                Some(Step::Alias(target)) => wanted = target,
-                None => break,
-            }
-            is_long |= has_suffix;
-        }
-        Err(unknown())
-    }
-
-    /// Where a name leads.
-    fn step(&self, name: &str) -> Option<Step<'_>> {
-        let alias = |fits: &dyn Fn(&str) -> bool| {
-            let alias = self.aliases.iter().find(|(alias, target)| fits(alias) && target != name);
-            alias.map(|(_, target)| Step::Alias(target))
-        };
-        let model = |fits: &dyn Fn(&str) -> bool| {
-            self.models.iter().find(|m| fits(&m.name)).map(Step::Model)
-        };
-        let role = || families::claude::Version::named(name).map(|version| version.role());
-        model(&|known| known == name)
-            .or_else(|| alias(&|alias| alias == name))
-            .or_else(|| model(&|known| families::is_same(known, name)))
-            .or_else(|| alias(&|alias| matches(alias, name) || families::is_same(alias, name)))
-            .or_else(|| role().and_then(|role| alias(&|alias| alias == role)))
+        let models = self.models.iter().map(|model| model.name.as_str()).collect();
+        let found = Names { models, aliases: &self.aliases }.find(name);
+        let found = found.and_then(|(at, is_long)| Some((self.models.get(at)?, is_long)));
+        let name = || name.chars().take(200).collect();
+        found.ok_or_else(|| Error::UnknownModel { name: name(), known: self.names() })
     }
 
     /// All models, in the order of the configuration.
@@ -155,7 +130,7 @@ impl Models {
     /// What a client may ask for: the models' names, and the aliases that are no patterns.
     pub fn listed(&self) -> Vec<(&str, &Model)> {
         let models = self.models.iter().map(|m| (m.name.as_str(), m));
-        let aliases = self.aliases.iter().filter(|(name, _)| !name.contains('*'));
+        let aliases = self.aliases.iter().filter(|(name, _)| !names::is_pattern(name));
         let aliases =
             aliases.filter_map(|(name, _)| Some((name.as_str(), self.find(name).ok()?.0)));
         models.chain(aliases).collect()
@@ -228,38 +203,6 @@ impl Deployment {
     }
 }
 
-/// Where a name leads.
-enum Step<'a> {
-    Model(&'a Model),
-    Alias(&'a str),
-}
-
-/// A name without the `[1m]` at its end, and whether it was there.
-pub fn long_context(name: &str) -> (&str, bool) {
-    let at = name.len().saturating_sub(LONG_CONTEXT.len());
-    match name.split_at_checked(at) {
-        Some((bare, end)) if end.eq_ignore_ascii_case(LONG_CONTEXT) => (bare, true),
-        _ => (name, false),
-    }
-}
-
-/// Whether `name` is what `pattern`, with any number of `*`, means.
-pub fn matches(pattern: &str, name: &str) -> bool {
-    let Some((start, rest)) = pattern.split_once('*') else { return pattern == name };
-    let Some(mut name) = name.strip_prefix(start) else { return false };
-    let mut parts = rest.split('*').peekable();
-    while let Some(part) = parts.next() {
-        if parts.peek().is_none() {
-            return name.ends_with(part);
-        }
-        match name.find(part) {
-            Some(at) => name = &name[at + part.len()..],
-            None => return false,
-        }
-    }
-    true
-}
-
 /// As `families` in the configuration has it.
 fn family_of(name: &str, config: &Config) -> Result<Option<&'static Family>, String> {
     let Some((pattern, family)) = config.families.iter().find(|(p, _)| matches(p, name)) else {
@@ -301,28 +244,4 @@ fn deployment(
         remembered: Remembered::default(),
         is_other: AtomicBool::new(false),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::matches;
-
-    #[test]
-    fn patterns() {
-        let table = [
-            ("gpt-4o", "gpt-4o", true),
-            ("gpt-4o", "gpt-4", false),
-            ("gpt-*", "gpt-4o", true),
-            ("*", "", true),
-            ("*-mini", "gpt-5-mini", true),
-            ("*-mini", "gpt-5-mini-x", false),
-            ("claude-*-4*", "claude-sonnet-4-5", true),
-            ("claude-*-4*", "claude-4", false),
-            ("a*a", "a", false),
-            ("a*b*c", "aXbYc", true),
-        ];
-        for (pattern, name, expected) in table {
-            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
-        }
-    }
 }

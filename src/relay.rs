@@ -289,8 +289,7 @@ impl Relay {
             ForClient { dialect: client, head, wants_usage: asked.wants_usage },
             self.vault.clone(),
         );
-        let dropped = request.dropped.iter().map(|path| client.field(path).into_owned());
-        exchange.note_dropped(dropped.collect());
+        exchange.note_dropped(request.dropped.iter().map(|path| path.to_string()).collect());
         let converted = converted.and_then(|(bytes, conversion)| match grammar.passes {
             Passes::Anthropic { .. } if wanted.is_long_context => {
                 let (bytes, lost) = claude::pass::lengthened(bytes, model)?;

@@ -56,8 +56,10 @@ const TABLE: &[Row] = &[
     Row { method: "GET",  path: "/ready",                           action: Action::Ready },
 ];
 
-/// Base paths that people configure, longest first; each path of the table is found under all of them.
-const PREFIXES: &[&str] = &["/openai/v1", "/anthropic/v1", "/openai", "/anthropic", "/v1", ""];
+/// Base paths that people configure, longest first; each path of the table is found under all of them. Anthropic's clients add
+/// a `/v1` of their own to that of OpenAI's.
+const PREFIXES: &[&str] =
+    &["/openai/v1", "/anthropic/v1", "/openai", "/anthropic", "/v1/v1", "/v1", ""];
 
 /// Understands `method` and `target` (path and query). 404 or 405 otherwise.
 pub fn route(method: &str, target: &str) -> Result<Route, Error> {
@@ -164,6 +166,7 @@ mod tests {
             ("POST", "/openai/deployments/a%5Bb%5D%/embeddings", Embeddings, Some("a[b]%")),
             ("POST", "/v1/messages?beta=true", Messages, None),
             ("POST", "/anthropic/v1/messages", Messages, None),
+            ("POST", "/v1/v1/messages", Messages, None),
             ("POST", "/v1/messages/count_tokens", CountTokens, None),
             ("POST", "/api/event_logging/batch", Telemetry, None),
             ("HEAD", "/", Root, None),

@@ -75,7 +75,8 @@ impl Vault {
                 let Some(sealed) = self.find(id, now, &mut bytes_left) else { continue };
                 restored.insert(id.clone());
                 reasoning.extend(sealed.reasoning);
-                // Claude Code gives calls back with the defaults filled in: what was sealed is another call.
+                // Left open: whether a seal is over the arguments. Claude Code gives calls back with the defaults filled in;
+                // what was sealed is taken to be another call.
                 if seal.is_none() && sealed.arguments == digest(arguments) {
                     *seal = sealed.call;
                 }

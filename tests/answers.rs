@@ -9,6 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sap_ai_core_llm_proxy::config::{self, hash_key};
 use sap_ai_core_llm_proxy::demo::{Demo, Fault, Place};
+use sap_ai_core_llm_proxy::dialect::Dialect;
+use sap_ai_core_llm_proxy::local;
 use sap_ai_core_llm_proxy::models::Models;
 use serde_json::{Value, json};
 use support::{KEY, Proxy, Reply, hi, quick, stream};
@@ -221,6 +223,73 @@ fn a_model_is_found_by_any_of_its_names() {
     for (name, expected) in table {
         let found = models.find(name).map_or("", |(model, _)| &model.name);
         assert_eq!(found, expected, "{name}");
+    }
+}
+
+#[test]
+fn a_pattern_takes_no_model_that_is_there() {
+    let mut json = Demo::start(quick()).unwrap().config_json();
+    json["aliases"] = json!({
+        "claude-*": "gpt-5", "claude-opus-4-1": "gpt-4o", "claude-sonnet-4-*": "gpt-5-mini",
+    });
+    let models = Models::new(&config::from_json(&json.to_string(), Path::new("")).unwrap().config);
+    let models = models.unwrap();
+    let table = [
+        ("claude-sonnet-4-5", "anthropic--claude-4.5-sonnet", false),
+        ("claude-sonnet-4-5[1m]", "anthropic--claude-4.5-sonnet", true),
+        ("claude-sonnet-4-5-20250929[1M]", "anthropic--claude-4.5-sonnet", true),
+        // An alias in another spelling is nearer than a pattern.
+        ("claude-opus-4-1-20250805", "gpt-4o", false),
+        ("claude-opus-3", "gpt-5", false),
+        ("claude-opus-3[1m]", "gpt-5", true),
+        // A pattern is no spelling of a name.
+        ("anthropic--claude-4-sonnet", "", false),
+    ];
+    for (name, expected, is_long) in table {
+        let found = models.find(name).map_or(("", false), |(model, long)| (&model.name, long));
+        assert_eq!(found, (expected, is_long), "{name}");
+    }
+}
+
+#[test]
+fn what_is_listed_for_anthropic_is_what_is_served() {
+    let demo = Demo::start(quick()).unwrap();
+    let mut json = demo.config_json();
+    let urls = &json["deployment_models"];
+    let (sonnet, gpt) = (urls["anthropic--claude-4.5-sonnet"].clone(), urls["gpt-5"].clone());
+    json["deployment_models"] = json!({
+        "anthropic--claude-4.5-haiku": sonnet, "anthropic--claude-4.5-sonnet": sonnet,
+        "claude-4.5-sonnet": sonnet, "gpt-5": gpt, "orchestration/text-embedding-3-small": gpt,
+    });
+    json["aliases"] = json!({"claude-haiku-4-5": "gpt-5", "opus": "claude-sonnet-4-5[1m]"});
+    let models = Models::new(&config::from_json(&json.to_string(), Path::new("")).unwrap().config);
+    let models = models.unwrap();
+    let list = local::models(&models, Dialect::Anthropic, "/v1/models").unwrap();
+    let list: Value = serde_json::from_str(&list).unwrap();
+    let expected = [
+        ("anthropic--claude-4.5-haiku", "Claude Haiku 4.5", "anthropic--claude-4.5-haiku"),
+        ("claude-sonnet-4-5", "Claude Sonnet 4.5", "anthropic--claude-4.5-sonnet"),
+        ("claude-4.5-sonnet", "Claude Sonnet 4.5", "claude-4.5-sonnet"),
+        ("gpt-5", "gpt-5", "gpt-5"),
+        ("anthropic--gpt-5", "gpt-5 (SAP AI Core)", "gpt-5"),
+        (
+            "orchestration/text-embedding-3-small",
+            "orchestration/text-embedding-3-small",
+            "orchestration/text-embedding-3-small",
+        ),
+        ("claude-haiku-4-5", "claude-haiku-4-5 (gpt-5)", "gpt-5"),
+        ("opus", "opus (Claude Sonnet 4.5)", "anthropic--claude-4.5-sonnet"),
+        ("anthropic--opus", "opus (Claude Sonnet 4.5)", "anthropic--claude-4.5-sonnet"),
+    ];
+    let text = |entry: &Value, key: &str| entry[key].as_str().unwrap().to_owned();
+    let listed: Vec<_> = list["data"].as_array().unwrap().iter().collect();
+    let seen: Vec<_> = listed.iter().map(|e| (text(e, "id"), text(e, "display_name"))).collect();
+    let ids: Vec<_> = expected.map(|(id, shown, _)| (id.to_owned(), shown.to_owned())).into();
+    assert_eq!(seen, ids);
+    for (entry, (id, _, model)) in listed.iter().zip(expected) {
+        assert_eq!(models.find(id).unwrap().0.name, model, "{id}");
+        let one = local::model(&models, id, Dialect::Anthropic).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&one).unwrap(), **entry, "{id}");
     }
 }
 

@@ -1,5 +1,5 @@
-//! Anthropic's Messages for Claude's own deployments, with the real server in front of the simulated AI Core: pings,
-//! hang-ups, failures, other deployments, and what is healed.
+//! Anthropic's Messages with the real server in front of the simulated AI Core: Claude's own deployments (pings, hang-ups,
+//! failures, other deployments, what is healed), and a tool loop of every family's, streamed and whole.
 
 mod support;
 
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use sap_ai_core_llm_proxy::aicore::Allowed;
 use sap_ai_core_llm_proxy::demo::Fault;
+use sap_ai_core_llm_proxy::families;
 use serde_json::{Value, json};
 use support::{Client, KEY, Proxy, Reply, eventually};
 
@@ -335,6 +336,113 @@ fn probes_are_answered() {
         let reply = proxy.client().send("POST", path, KEY, body.as_bytes());
         assert!(reply.json()["input_tokens"].is_u64(), "{}", reply.text());
     }
+}
+
+// ── every family ─────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn every_family_thinks_calls_and_goes_on() {
+    let proxy = Proxy::start();
+    let mut count = 0;
+    for model in proxy.demo.config_json()["deployment_models"].as_object().unwrap().keys() {
+        let grammar = families::of_model(model).service.as_ref().and_then(|s| s.grammar);
+        let chats = grammar.is_some() && !model.starts_with("orchestration/gemini-embedding");
+        // Perplexity's take no tools.
+        if !chats || model.starts_with("sonar") || proxy.chat(&support::hi(model)).status != 200 {
+            continue;
+        }
+        count += 1;
+        let tool = |name: &str| {
+            let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]});
+            json!({"name": name, "description": "Looks.", "input_schema": schema})
+        };
+        let mut body = json!({
+            "model": model, "max_tokens": 4000, "system": [{"type": "text", "text": "Be brief."}],
+            "thinking": {"type": "enabled", "budget_tokens": 1024},
+            "tools": [tool("weather"), tool("time")],
+            "messages": [{"role": "user", "content": "Call weather and time."}],
+        });
+        let whole = send(&proxy, &body);
+        is_complete(&whole);
+        let whole = whole.json();
+        body["stream"] = json!(true);
+        let reply = send(&proxy, &body);
+        is_complete(&reply);
+        let streamed = put_together(&reply);
+        let calls = |message: &Value| {
+            let content = message["content"].as_array().unwrap().iter();
+            let calls = content.filter(|block| block["type"] == "tool_use");
+            calls.map(|call| (call["name"].clone(), call["input"].clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(calls(&whole), calls(&streamed), "{model}");
+        assert_eq!(calls(&whole).len(), 2, "{model}: {whole}");
+        for message in [&whole, &streamed] {
+            assert_eq!(
+                (&message["stop_reason"], &message["model"]),
+                (&json!("tool_use"), &json!(model))
+            );
+            assert!(message["usage"]["input_tokens"].as_u64() > Some(0), "{model}: {message}");
+        }
+        let results: Vec<Value> = streamed["content"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|block| block["type"] == "tool_use")
+            .map(
+                |call| json!({"type": "tool_result", "tool_use_id": call["id"], "content": "mild"}),
+            )
+            .collect();
+        let messages = body["messages"].as_array_mut().unwrap();
+        messages.push(json!({"role": "assistant", "content": streamed["content"]}));
+        messages.push(json!({"role": "user", "content": results}));
+        let reply = send(&proxy, &body);
+        is_complete(&reply);
+        let last = put_together(&reply);
+        assert_eq!(last["stop_reason"], "end_turn", "{model}");
+        assert!(last.to_string().contains("mild"), "{model}: {last}");
+        let counted = proxy.client().send(
+            "POST",
+            "/v1/messages/count_tokens",
+            KEY,
+            body.to_string().as_bytes(),
+        );
+        assert!(counted.json()["input_tokens"].as_u64() > Some(20), "{model}");
+    }
+    assert!(count >= 15, "{count}");
+}
+
+/// The message that a stream tells, as SDKs read it.
+fn put_together(reply: &Reply) -> Value {
+    let mut message = Value::Null;
+    let mut input = String::new();
+    for event in reply.frames() {
+        let block = event["index"].as_u64().map(|n| n as usize);
+        match event["type"].as_str().unwrap() {
+            "message_start" => message = event["message"].clone(),
+            "content_block_start" => {
+                input.clear();
+                message["content"].as_array_mut().unwrap().push(event["content_block"].clone());
+            }
+            "content_block_delta" => {
+                let (block, delta) = (&mut message["content"][block.unwrap()], &event["delta"]);
+                for key in ["text", "thinking", "signature"] {
+                    if let Some(more) = delta[key].as_str() {
+                        block[key] = json!(block[key].as_str().unwrap().to_owned() + more);
+                    }
+                }
+                input += delta["partial_json"].as_str().unwrap_or_default();
+            }
+            "content_block_stop" if !input.is_empty() => {
+                message["content"][block.unwrap()]["input"] = json_of(input.as_bytes());
+            }
+            "message_delta" => {
+                message["stop_reason"] = event["delta"]["stop_reason"].clone();
+                message["usage"] = event["usage"].clone();
+            }
+            _ => {}
+        }
+    }
+    message
 }
 
 // ── ────────────────────────────────────────────────────────────────────────────────────────────

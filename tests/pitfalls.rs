@@ -1,14 +1,19 @@
-//! What other gateways get wrong between OpenAI's chat and the vendors' grammars, item by item: a
+//! What other gateways get wrong between clients' and vendors' grammars, item by item: a
 //! test of each is called `pSS_NN_…` after its section and number in our collection of such faults.
 //! They go through the real server, in front of the simulated AI Core, and look at what AI Core got.
 //!
 //! | pitfall | shown by |
 //! |---|---|
-//! | 2.2 tools by every family, streamed | `families::whole_and_stream_say_the_same` |
+//! | 2.1, 2.9 Claude Code and what it sends anew | `claude_pass::*`, `messages::refused_flags_are_left_out_and_remembered`, `tests/clients` |
+//! | 2.2 tools by every family, streamed | `messages::every_family_thinks_calls_and_goes_on`, `families::whole_and_stream_say_the_same` |
 //! | 2.8 new models without a release | `families::names_that_say_nothing_are_looked_up` |
 //! | 2.10 cache points added, kept, counted | `families::cache_points_are_added_and_cached_prompts_are_counted` |
+//! | 2.13, 3.50 silence is filled | `messages::silence_is_filled_with_pings`, `relay::silence_is_filled_with_comments` |
+//! | 2.22, 3.30 `system` inside messages | `families::claude::pass::tests::a_conversation_only_grows`, `laws::messages::*` |
+//! | 2.23 count_tokens | `count::*` |
+//! | 2.25, 2.37 lists and names of models | `answers::models_are_listed_in_the_shape_that_is_asked_for`, `answers::a_model_is_found_by_any_of_its_names` |
 //! | 2.20 structured output by every family | `families::whole_and_stream_say_the_same` |
-//! | 2.26, 3.49 errors within a stream | `families::an_error_is_an_error_before_and_after_the_first_byte` |
+//! | 2.26, 3.48, 3.49 errors within a stream | `messages::a_failure_in_the_middle_is_an_event_and_no_end`, `families::an_error_is_an_error_before_and_after_the_first_byte` |
 //! | 2.27, 3.53 no status before the first event | `families::an_error_is_an_error_before_and_after_the_first_byte` |
 //! | 2.28 UTF-8 over the borders of chunks | `laws::replies::cut_anywhere_every_decoder_says_the_same` |
 //! | 2.29 `{{?x}}` in a text | `orchestration::*`, whose requests hold it |

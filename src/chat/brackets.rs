@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::fit::fitting_id;
 use super::{Event, Open, Seal, Stop, Usage};
 use crate::error::Error;
 
@@ -33,6 +34,9 @@ enum Kind {
     Reasoning,
     Call,
 }
+
+/// The most letters of a call's id.
+const ID_MAX: usize = 64;
 
 /// What waits for calls to be over.
 #[derive(Debug)]
@@ -324,6 +328,8 @@ impl Brackets {
             if call.id.is_empty() {
                 call.id = format!("call_{}{}", self.seed, self.call_count);
             }
+            // Some say `functions.f:0`, which Claude would refuse when the conversation goes on with it.
+            call.id = fitting_id(&call.id, 1, ID_MAX);
             let open = Open::ToolCall { id: call.id.clone(), name: call.name.clone() };
             self.events.push(Event::Open(open));
         }
@@ -394,6 +400,22 @@ mod tests {
         let mut brackets = Brackets::new("s");
         tell(&mut brackets);
         brackets.drain().map(|e| format!("{e:?}")).collect()
+    }
+
+    #[test]
+    fn ids_are_such_as_every_vendor_takes() {
+        let mut out = Brackets::new("s");
+        ["functions.f:0", "functions.f:1", "call_1"].iter().zip(0..).for_each(|(id, key)| {
+            out.call(key, Some(id), Some("f"));
+            out.close_call(key);
+        });
+        let ids = out.drain().filter_map(|event| match event {
+            Event::Open(Open::ToolCall { id, .. }) => Some(id),
+            _ => None,
+        });
+        let ids: Vec<String> = ids.collect();
+        assert!(ids.iter().all(|id| id.chars().all(crate::chat::fit::plain)), "{ids:?}");
+        assert!(ids.len() == 3 && ids[0] != ids[1] && ids[2] == "call_1", "{ids:?}");
     }
 
     #[test]

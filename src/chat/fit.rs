@@ -10,6 +10,7 @@ mod schemas;
 
 use std::collections::{HashMap, HashSet};
 
+pub use pairs::fitting_id;
 use pairs::paired;
 use schemas::{as_object, unwrapped};
 
@@ -122,7 +123,7 @@ impl Fit {
         let mut new = plain.clone();
         let mut seed = name.to_owned();
         while new.len() > self.name_max || taken.contains(&new) {
-            let suffix = format!("_{:08x}", hash(&seed) as u32);
+            let suffix = format!("_{:08x}", digest(&seed) as u32);
             new.clone_from(&plain);
             new.truncate(self.name_max.saturating_sub(suffix.len()));
             new.push_str(&suffix);
@@ -437,7 +438,7 @@ pub fn ends_with_assistant(turns: &[Turn]) -> bool {
 }
 
 /// FNV-1a: the same on every machine and in every version.
-fn hash(text: &str) -> u64 {
+pub fn digest(text: &str) -> u64 {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     text.bytes().fold(0xcbf2_9ce4_8422_2325, step)
 }

@@ -404,6 +404,12 @@ fn doubtful_things_warn() {
             config(&[("aliases", r#"{"a": "gpt-40"}"#)]),
             "aliases[\"a\"]: `gpt-40` is not among the deployment_models. Did you mean `gpt-4o`?",
         ),
+        (config(&[("aliases", r#"{"a": "b", "b": "gpt-4o[1m]", "c": "anthropic--a"}"#)]), ""),
+        (config(&[("aliases", r#"{"small": "claude-haiku-4-5", "haiku": "gpt-4o"}"#)]), ""),
+        (
+            config(&[("aliases", r#"{"claude-*": "claude-opus-9"}"#)]),
+            "aliases[\"claude-*\"]: `claude-opus-9` is not among the deployment_models",
+        ),
         (
             config(&[("deployment_models", r#"{"m": "http://h/d"}"#)]),
             "deployment_models[\"m\"]: plain http: keys and prompts travel unencrypted. Write https",

@@ -72,6 +72,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("response_format", "output_config.format"),
     ("stop", "stop_sequences"),
     ("max_completion_tokens", "max_tokens"),
+    ("user", "metadata.user_id"),
     ("parallel_tool_calls", "tool_choice.disable_parallel_tool_use"),
 ];
 

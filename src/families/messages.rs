@@ -7,8 +7,20 @@ use memchr::memmem::find;
 use serde_json::value::RawValue;
 
 use super::Dropped;
+use crate::chat::{Block, MediaKind, Request};
 use crate::envelope::{Envelope, quoted};
 use crate::error::Error;
+
+/// Of a request in words of our own: models that look at images read no other files.
+pub fn refuse_files(request: &Request) -> Result<(), Error> {
+    for block in request.turns.iter().flat_map(|turn| &turn.blocks) {
+        if let Block::Media { kind: MediaKind::File, path, .. } = block {
+            let what = "this model reads no files; send what is in it as text or as images.";
+            return Err(Error::Refused { path: path.clone(), what: what.into() });
+        }
+    }
+    Ok(())
+}
 
 pub fn set_model(body: &mut Envelope, model: &str) {
     let name = quoted(model);

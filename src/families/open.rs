@@ -14,7 +14,7 @@ pub const SERVICE: Service = Service {
     grammar: Some(Grammar {
         dialect: &Chat(Quirks::Vllm),
         // What is converted is edited too.
-        adapt: |_, _| Ok(()),
+        adapt: |request, _| messages::refuse_files(request),
         cache_points: None,
         passes: Passes::OpenAi { edit, quirks: Quirks::Vllm },
     }),
@@ -102,6 +102,7 @@ pub fn is_mistral(model: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::{Block, MediaKind, Request, Role, Source, Turn};
 
     const LLAMA: &str = "meta--llama3.1-70b-instruct";
     const MISTRAL: &str = "mistralai--mistral-medium-instruct";
@@ -178,6 +179,30 @@ mod tests {
             [(r#"{"functions":[{}]}"#, "functions"), (r#"{"modalities":["audio"]}"#, "modalities")]
         {
             assert_eq!(adapted(body, LLAMA).unwrap_err().param(), Some(path), "{body}");
+        }
+    }
+
+    #[test]
+    fn files_are_refused_where_they_stand() {
+        let block = |kind| Block::Media {
+            kind,
+            source: Source::Base64 {
+                media_type: "application/pdf".into(),
+                data: "JVBERg==".into(),
+            },
+            name: None,
+            cache: None,
+            path: "messages[0].content[1].source".into(),
+        };
+        for service in [&SERVICE, &super::super::perplexity::SERVICE] {
+            let adapt = service.grammar.as_ref().unwrap().adapt;
+            let adapted = |kind| {
+                let turns = vec![Turn { role: Role::User, blocks: vec![block(kind)] }];
+                adapt(&mut Request { turns, ..Request::default() }, LLAMA)
+            };
+            assert_eq!(adapted(MediaKind::Image), Ok(()));
+            let error = adapted(MediaKind::File).unwrap_err();
+            assert_eq!(error.param(), Some("messages[0].content[1].source"));
         }
     }
 

@@ -20,7 +20,7 @@ pub const SERVICE: Service = Service {
     grammar: Some(Grammar {
         dialect: &Chat(Quirks::Perplexity),
         // What is converted is edited too.
-        adapt: |_, _| Ok(()),
+        adapt: |request, _| messages::refuse_files(request),
         cache_points: None,
         passes: Passes::OpenAi { edit, quirks: Quirks::Perplexity },
     }),

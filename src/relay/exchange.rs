@@ -83,9 +83,11 @@ impl Exchange {
         line.deployment.clone_from(&deployment.id);
     }
 
+    /// As the client's API names them.
     pub(super) fn note_dropped(&self, paths: Vec<String>) {
         let dropped = &mut self.line.borrow_mut().dropped;
-        for path in paths.into_iter().map(Cow::Owned) {
+        let named = |path: String| self.dialect.field(&path).into_owned();
+        for path in paths.into_iter().map(named).map(Cow::Owned) {
             if !dropped.contains(&path) {
                 dropped.push(path);
             }

@@ -691,9 +691,9 @@ fn nothing_is_healed_away_that_a_request_means() {
     check(6000, &(prop_oneof![4 => text, 1 => "\\PC*"], other, param), |(message, code, param)| {
         let (code, param) = (code.map(str::to_owned), param.map(str::to_owned));
         let error = Error::Upstream { status: 400, code, message, param, retry_after: None };
-        let ill = body.to_string().into_bytes();
-        let Some(cure) = healing::cure(&error, &ill) else { return Ok(()) };
-        let Some(better) = cure.apply(&ill) else { return Ok(()) };
+        let sent = body.to_string();
+        let Some(cure) = healing::cure(&error, sent.as_bytes()) else { return Ok(()) };
+        let Some(better) = cure.apply(sent.as_bytes()) else { return Ok(()) };
         let better: Value = serde_json::from_slice(&better).unwrap();
         *healed.borrow_mut() += 1;
         for kept in [

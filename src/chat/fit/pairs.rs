@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::{Block, Fit, Role, Turn, hash, plain};
+use super::{Block, Fit, Role, Turn, digest, plain};
 
 /// Each turn's calls are answered, all of them and first, in the turn that follows. A call that never was says so; a result
 /// of no call becomes a text. Ids are made to fit, and each names one call only.
@@ -143,7 +143,7 @@ pub fn fitting_id(id: &str, count: usize, max: usize) -> String {
     if fits && count == 1 {
         return id.to_owned();
     }
-    let suffix = format!("_{:08x}", hash(id) as u32 ^ count as u32);
+    let suffix = format!("_{:08x}", digest(id) as u32 ^ count as u32);
     let mut new: String = id.chars().map(|c| if plain(c) { c } else { '_' }).collect();
     new.truncate(max.saturating_sub(suffix.len()));
     new + &suffix

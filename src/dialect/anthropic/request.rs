@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::{BILLING, UNSIGNED};
+use crate::chat::fit::digest;
 use crate::chat::{
     Block, CachePoint, Format, MediaKind, Request, Role, Seal, Thinking, Tool, ToolChoice, Turn,
 };
@@ -39,6 +40,7 @@ pub fn decode(body: &Envelope) -> Result<Asked, Error> {
         temperature: number(body, "temperature", 0.0, 1.0)?,
         top_p: number(body, "top_p", 0.0, 1.0)?,
         stop: body.get::<Strings>("stop_sequences", "a list of strings")?.unwrap_or_default().0,
+        user: user(body),
         ..Request::default()
     };
     request.stop.retain(|s| !s.is_empty());
@@ -60,6 +62,18 @@ fn output_max(body: &Envelope) -> Result<u64, Error> {
         Some(_) => Err(Error::bad_request("max_tokens", EXPECTED)),
         None => Err(Error::bad_request("max_tokens", format!("missing; {EXPECTED}"))),
     }
+}
+
+/// Who the model's vendor is told is asking: always the same word for one user, but not who it is. Claude Code's own is long
+/// and names the device.
+fn user(body: &Envelope) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        user_id: Option<String>,
+    }
+    let metadata = body.get::<Metadata>("metadata", "an object").ok().flatten()?;
+    let id = metadata.user_id.filter(|id| !id.is_empty())?;
+    Some(format!("user_{:016x}", digest(&id)))
 }
 
 /// How much to think, and what the text has to be. Both are told at the top, too.
@@ -253,7 +267,7 @@ fn conversation(body: &Envelope, request: &mut Request) -> Result<(), Error> {
             "assistant" => Role::Assistant,
             // Claude Code writes them in between, to models whose names it does not know.
             "system" | "developer" => {
-                instruct(message.content, &path, request)?;
+                instruct_at(message.content, &path, request)?;
                 continue;
             }
             _ => {
@@ -280,7 +294,29 @@ struct Message<'a> {
     content: Json<'a>,
 }
 
-/// Texts that tell the model what to do, wherever they stand.
+/// Texts that tell the model what to do, among the turns. Those before the first reply go to their own place. Later ones stay
+/// where they are, as reminders in the user's turn, as Claude Code itself writes them: at their own place, which is before
+/// all turns, they would make the vendors forget what they have cached of them.
+fn instruct_at(content: Json, path: &str, request: &mut Request) -> Result<(), Error> {
+    let count = request.system.len();
+    instruct(content, path, request)?;
+    if request.turns.iter().all(|turn| turn.role == Role::User) {
+        return Ok(());
+    }
+    let mut blocks = request.system.split_off(count);
+    for block in &mut blocks {
+        if let Block::Text { text, .. } = block
+            && !text.is_blank()
+            && !text.starts_with("<system-reminder>")
+        {
+            *text = format!("<system-reminder>\n{text}\n</system-reminder>").into();
+        }
+    }
+    request.turns.push(Turn { role: Role::User, blocks });
+    Ok(())
+}
+
+/// Texts that tell the model what to do.
 fn instruct(content: Json, path: &str, request: &mut Request) -> Result<(), Error> {
     for (path, part) in content.parts(path)? {
         if part.kind() != "text" {
@@ -467,9 +503,12 @@ fn document(
     let Json::Object(wire) = &mut part.source else {
         return Err(no_source(&format!("{path}.source")));
     };
-    let content = match wire.kind() {
-        "text" => Json::Text(std::mem::take(&mut wire.data).given(path, "source.data")?.into()),
-        "content" => std::mem::take(&mut wire.content),
+    let content = match (wire.kind(), wire.file_text()) {
+        (_, Some(text)) => Json::Text(text.into()),
+        ("text", _) => {
+            Json::Text(std::mem::take(&mut wire.data).given(path, "source.data")?.into())
+        }
+        ("content", _) => std::mem::take(&mut wire.content),
         _ => {
             blocks.extend(context.map(Block::text));
             blocks.push(media(part, MediaKind::File, path)?);
@@ -591,6 +630,16 @@ impl Part<'_> {
             (Json::Text(kind), _) => kind,
             (_, Json::Text(_)) => "text",
             _ => "",
+        }
+    }
+
+    /// What a file says that is nothing but text.
+    fn file_text(&self) -> Option<String> {
+        match (self.kind(), &self.media_type, &self.data) {
+            ("base64", Json::Text(kind), Json::Text(data)) if kind.starts_with("text/") => {
+                crate::media::text(data)
+            }
+            _ => None,
         }
     }
 
@@ -794,7 +843,7 @@ mod tests {
                     {"role": "system", "content": [{"type": "text", "text": "t", "cache_control": {"type": "ephemeral"}}]},
                     {"role": "user", "content": [{"text": ""}]},
                 ]),
-                "system: \"s\" | \"t\" *5m\nuser: \"a\" *1h | \"b\"\nassistant: \nuser: \"\"",
+                "system: \"s\"\nuser: \"a\" *1h | \"b\"\nassistant: \nuser: \"<system-reminder>\\nt\\n</system-reminder>\" *5m\nuser: \"\"",
             ),
             (
                 json!([{"role": "assistant", "content": [
@@ -900,6 +949,7 @@ mod tests {
                     temperature: Some(1.0),
                     top_p: Some(0.5),
                     stop: vec!["a".into()],
+                    user: Some("user_af63e84c860200f0".into()),
                     ..base()
                 },
             ),
@@ -1039,6 +1089,18 @@ mod tests {
             r#"user: result toolu_1 ["cut \u{fffd}"] *1h"#,
         ];
         assert_eq!(sketch_turns(&request).replace('\u{fffd}', r"\u{fffd}"), expected.join("\n"));
+    }
+
+    #[test]
+    fn a_file_of_text_is_its_text() {
+        let document = |media_type: &str| {
+            let source = json!({"type": "base64", "media_type": media_type, "data": "d29yZHM="});
+            let part = json!({"type": "document", "title": "t", "source": source});
+            let body = with(json!({"messages": [{"role": "user", "content": [part]}]}));
+            read(&body).unwrap().request.turns.remove(0).blocks.remove(0)
+        };
+        assert_eq!(document("text/markdown"), Block::text("Document: t\n\nwords"));
+        assert!(matches!(document("application/x"), Block::Media { .. }));
     }
 
     #[test]

@@ -202,7 +202,8 @@ fn placeholder<'a>(
 }
 
 fn params<'a>(request: &'a Request, model: &str) -> ModelParams<'a> {
-    let mut params = encode::params(request);
+    // Left open by the dossier: whether its models are told who asks.
+    let mut params = Params { user: None, ..encode::params(request) };
     if takes_newer_limit(model) {
         params.max_completion_tokens = params.max_tokens.take();
     }

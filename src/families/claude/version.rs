@@ -17,18 +17,13 @@ pub enum Tier {
 
 impl Version {
     /// From `anthropic--claude-4.5-sonnet`, `claude-sonnet-4-5-20250929`, `claude-3-5-sonnet-latest`, `claude-opus-4-8[1m]`
-    /// and the like. Left open: a name without a number is taken for the newest.
+    /// and the like, whatever else they say. Left open: a name without a number is taken for the newest.
     pub fn of(model: &str) -> Version {
-        let model = model.to_ascii_lowercase();
-        let name = model.split('[').next().unwrap_or("");
-        let words: Vec<&str> = name.split(|c: char| !c.is_ascii_alphanumeric()).collect();
-        let tier = TIERS.iter().find(|(word, _)| words.contains(word));
-        // A longer number is a date.
-        let number = |word: &&str| word.parse::<u32>().ok().filter(|_| word.len() <= 2);
-        let mut numbers = words.iter().skip_while(|w| number(w).is_none()).map_while(number);
+        let said = Said::by(model.split('[').next().unwrap_or(""));
+        let mut numbers = said.numbers.into_iter();
         let major = numbers.next().unwrap_or(u32::MAX);
         Version {
-            tier: tier.map_or(Tier::Other, |(_, tier)| *tier),
+            tier: said.tier.unwrap_or(Tier::Other),
             number: (major, numbers.next().unwrap_or(0)),
         }
     }
@@ -37,27 +32,13 @@ impl Version {
     /// `anthropic--claude-4.5-sonnet`, `4.5-sonnet`, `claude-sonnet-4-5@20250929`, `claude-3-5-sonnet-latest`,
     /// `us.anthropic.claude-sonnet-4-5-20250929-v1:0`, `anthropic/claude-sonnet-4.5`.
     pub fn named(name: &str) -> Option<Version> {
-        let name = name.to_ascii_lowercase();
-        let words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty());
-        let (mut tier, mut number, mut is_revised) = (None, vec![], false);
-        for word in words {
-            let is_number = word.len() <= 2 && word.bytes().all(|b| b.is_ascii_digit());
-            if let Some((_, known)) = TIERS.iter().find(|(known, _)| *known == word) {
-                tier = tier.is_none().then_some(*known);
-                tier?;
-            } else if is_number && !is_revised {
-                number.push(word.parse().ok()?);
-            } else if !is_number && !is_aside(word) {
-                return None;
-            }
-            // The numbers after a date or Bedrock's `v1` are its own.
-            is_revised |= is_date(word) || word.starts_with('v');
-        }
-        match (tier?, &number[..]) {
-            (tier, [major]) => Some(Version { tier, number: (*major, 0) }),
-            (tier, [major, minor]) => Some(Version { tier, number: (*major, *minor) }),
-            _ => None,
-        }
+        let said = Said::by(name);
+        let number = match said.numbers[..] {
+            [major] => (major, 0),
+            [major, minor] => (major, minor),
+            _ => return None,
+        };
+        said.tier.filter(|_| !said.has_more).map(|tier| Version { tier, number })
     }
 
     /// `sonnet`.
@@ -135,23 +116,64 @@ impl Version {
 const TIERS: &[(&str, Tier)] =
     &[("opus", Tier::Opus), ("sonnet", Tier::Sonnet), ("haiku", Tier::Haiku)];
 
+/// What a name says of a version, word by word.
+#[derive(Default)]
+struct Said {
+    tier: Option<Tier>,
+    /// The first ones that stand together. A longer number is a date.
+    numbers: Vec<u32>,
+    /// There is more in the name than one version and what may stand beside it.
+    has_more: bool,
+    /// No number that follows is the version's.
+    is_over: bool,
+}
+
+impl Said {
+    fn by(name: &str) -> Said {
+        let name = name.to_ascii_lowercase();
+        let is_between = |c: char| !c.is_ascii_alphanumeric();
+        let mut said = Said {
+            has_more: name.chars().any(|c| is_between(c) && !"-_./:@".contains(c)),
+            ..Said::default()
+        };
+        let mut last = "";
+        for word in name.split(is_between).filter(|word| !word.is_empty()) {
+            said.add(word, last);
+            last = word;
+        }
+        said
+    }
+
+    fn add(&mut self, word: &str, last: &str) {
+        if let Some((_, tier)) = TIERS.iter().find(|(known, _)| *known == word) {
+            self.has_more |= self.tier.is_some();
+            self.tier = self.tier.or(Some(*tier));
+        } else if !is_number(word) {
+            self.has_more |= !is_aside(word);
+        } else if self.numbers.is_empty() || (is_number(last) && !self.is_over) {
+            self.numbers.extend(word.parse::<u32>());
+            self.has_more |= word.len() > 1 && word.starts_with('0');
+        } else {
+            // Bedrock's revisions have a number of their own: `v1:0`.
+            self.is_over = true;
+            self.has_more |= !is_revision(last);
+        }
+    }
+}
+
 /// Words that do not make another model: the maker, a date, and Bedrock's regions and revisions.
 fn is_aside(word: &str) -> bool {
-    const ASIDES: &[&str] = &[
-        "anthropic",
-        "claude",
-        "latest",
-        "v1",
-        "v2",
-        "us",
-        "eu",
-        "apac",
-        "global",
-        "jp",
-        "au",
-        "ca",
-    ];
-    ASIDES.contains(&word) || is_date(word)
+    const ASIDES: &[&str] =
+        &["anthropic", "claude", "latest", "us", "eu", "apac", "global", "jp", "au", "ca"];
+    ASIDES.contains(&word) || is_revision(word) || is_date(word)
+}
+
+fn is_revision(word: &str) -> bool {
+    matches!(word, "v1" | "v2")
+}
+
+fn is_number(word: &str) -> bool {
+    (1..=2).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_digit())
 }
 
 fn is_date(word: &str) -> bool {
@@ -207,7 +229,16 @@ mod tests {
             ("claude-sonnet-4-0", "claude-sonnet-4"),
             ("anthropic.claude-3-haiku-20240307-v1:0", "claude-3-haiku"),
             ("Claude-3-5-Sonnet-20241022", "claude-3-5-sonnet"),
+            ("jp.anthropic.claude-sonnet-4-5-20250929-v1:0", "claude-sonnet-4-5"),
+            ("claude-4.5-sonnet", "claude-sonnet-4-5"),
             ("claude-sonnet-4-5-turbo", ""),
+            ("claude-4-sonnet-5", ""),
+            ("claude-sonnet-4-05", ""),
+            ("claude-sonnet-4-20250514-5", ""),
+            ("claude-sonnet-4-5-v1:5:1", ""),
+            ("claude-sonnet-4[5]", ""),
+            ("claude-sonnet-4-*", ""),
+            ("claude-sonnet-4-5é", ""),
             ("sonnet-haiku-4", ""),
             ("sonnet", ""),
             ("claude-4-5", ""),

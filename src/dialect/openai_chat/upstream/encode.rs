@@ -149,6 +149,8 @@ pub struct Params<'a> {
     pub tool_choice: Option<Choice<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parallel_tool_calls: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -354,6 +356,7 @@ pub fn params(request: &Request) -> Params<'_> {
         reasoning_effort: request.thinking.and_then(effort),
         tool_choice: request.tool_choice.as_ref().filter(|_| has_tools).map(choice),
         parallel_tool_calls: (request.is_single_call && has_tools).then_some(false),
+        user: request.user.as_deref(),
     }
 }
 
