@@ -84,6 +84,21 @@ impl CacheControl {
     }
 }
 
+/// The JSON of a request's `messages`.
+pub fn messages_of(body: &Envelope) -> Result<&[u8], Error> {
+    let list = body.raw("messages").filter(|raw| raw.starts_with(b"["));
+    list.ok_or_else(|| Error::bad_request("messages", "a list of messages is expected"))
+}
+
+/// At least one message.
+pub fn messages<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<Vec<T>, Error> {
+    let messages = list(json, "messages")?;
+    if messages.is_empty() {
+        return Err(Error::bad_request("messages", "at least one message is expected"));
+    }
+    Ok(messages)
+}
+
 /// A list read item by item only where reading it whole fails, to name the item.
 pub fn list<'a, T: Deserialize<'a>>(json: &'a [u8], path: &str) -> Result<Vec<T>, Error> {
     serde_json::from_slice(json).map_err(|whole| {

@@ -19,8 +19,8 @@ use crate::chat::{
 };
 use crate::dialect::Asked;
 use crate::dialect::reading::{
-    CacheControl, Strings, base64, drop_tools_of, effort, list, number, readable, source,
-    unambiguous, without_place,
+    CacheControl, Strings, base64, drop_tools_of, effort, list, messages, messages_of, number,
+    readable, source, unambiguous, without_place,
 };
 use crate::envelope::{Envelope, header_safe};
 use crate::error::Error;
@@ -252,15 +252,8 @@ fn system(body: &Envelope, request: &mut Request) -> Result<(), Error> {
 }
 
 fn conversation(body: &Envelope, request: &mut Request) -> Result<(), Error> {
-    let Some(raw) = body.raw("messages").filter(|raw| raw.starts_with(b"[")) else {
-        return Err(Error::bad_request("messages", "a list of messages is expected"));
-    };
-    let json = readable(raw);
-    let messages = list::<Message>(&json, "messages")?;
-    if messages.is_empty() {
-        return Err(Error::bad_request("messages", "at least one message is expected"));
-    }
-    for (i, message) in messages.into_iter().enumerate() {
+    let json = readable(messages_of(body)?);
+    for (i, message) in messages::<Message>(&json)?.into_iter().enumerate() {
         let path = format!("messages[{i}].content");
         let role = match message.role.as_str() {
             "user" => Role::User,
