@@ -213,6 +213,24 @@ fn settle_description(request: &mut Request) {
     }
 }
 
+/// For models that only know their own.
+fn drop_sampling(request: &mut Request) {
+    let all = [
+        (&mut request.temperature, "temperature"),
+        (&mut request.top_p, "top_p"),
+        (&mut request.presence_penalty, "presence_penalty"),
+        (&mut request.frequency_penalty, "frequency_penalty"),
+    ];
+    let names: Vec<_> = all.into_iter().filter_map(|(v, name)| v.take().map(|_| name)).collect();
+    names.into_iter().for_each(|name| request.drop_field(name));
+}
+
+fn drop_thinking(request: &mut Request) {
+    if request.thinking.take().is_some() {
+        request.drop_field("reasoning_effort");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

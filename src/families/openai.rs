@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::orchestration::{drop_sampling, drop_thinking};
-use super::{AZURE_EMBEDDINGS, Dropped, Grammar, Passes, Service};
+use super::{AZURE_EMBEDDINGS, Dropped, Grammar, Passes, Service, drop_sampling, drop_thinking};
 use crate::chat::{Effort, Request, Thinking};
 use crate::dialect::openai_chat::{Chat, Quirks};
 use crate::envelope::Envelope;

@@ -1,6 +1,8 @@
 //! Models of any vendor by SAP's orchestration service (dossier 6).
 
-use super::{Embeddings, Grammar, Passes, Service, mistral, of_model, open, perplexity};
+use super::{
+    Embeddings, Grammar, Passes, Service, drop_thinking, mistral, of_model, open, perplexity,
+};
 use crate::chat::{Block, Effort, Request, Role, Thinking, Turn};
 use crate::dialect::embeddings;
 use crate::dialect::openai_chat::Orchestration;
@@ -63,23 +65,6 @@ fn adapt_to_gemini(request: &mut Request) {
 fn drop_seed(request: &mut Request) {
     if request.seed.take().is_some() {
         request.drop_field("seed");
-    }
-}
-
-pub fn drop_sampling(request: &mut Request) {
-    let all = [
-        (&mut request.temperature, "temperature"),
-        (&mut request.top_p, "top_p"),
-        (&mut request.presence_penalty, "presence_penalty"),
-        (&mut request.frequency_penalty, "frequency_penalty"),
-    ];
-    let names: Vec<_> = all.into_iter().filter_map(|(v, name)| v.take().map(|_| name)).collect();
-    names.into_iter().for_each(|name| request.drop_field(name));
-}
-
-pub fn drop_thinking(request: &mut Request) {
-    if request.thinking.take().is_some() {
-        request.drop_field("reasoning_effort");
     }
 }
 
