@@ -45,7 +45,7 @@ impl Dialect {
     pub fn field(self, path: &str) -> Cow<'_, str> {
         match self {
             Dialect::OpenAi => Cow::Borrowed(path),
-            Dialect::Anthropic => anthropic::Messages.field(path),
+            Dialect::Anthropic => anthropic::field(path),
         }
     }
 
@@ -77,10 +77,6 @@ pub trait ClientDialect: Debug + Sync {
     /// What is refused of requests that are not decoded, too.
     fn check(&self, _body: &Envelope) -> Result<(), Error> {
         Ok(())
-    }
-    /// The client's name of a field that families and upstreams know by OpenAI's.
-    fn field<'a>(&self, path: &'a str) -> Cow<'a, str> {
-        Cow::Borrowed(path)
     }
     /// The body of a whole reply.
     fn encode(&self, reply: &Reply, head: &ReplyHead) -> Vec<u8>;

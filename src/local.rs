@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::json;
 
 use crate::dialect::anthropic::{Listed, Page};
-use crate::dialect::{ClientDialect, Dialect, ReplyHead, anthropic, openai_chat};
+use crate::dialect::{Dialect, ReplyHead, anthropic, openai_chat};
 use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::families::claude::Version;
@@ -118,13 +118,9 @@ pub fn model(models: &Models, name: &str, dialect: Dialect) -> Result<String, Er
 }
 
 /// `POST /v1/messages/count_tokens`: AI Core has nothing of the kind, so it is an estimate.
-pub fn count(mut body: Envelope, model: &Model) -> Result<String, Error> {
-    if !body.has("max_tokens") {
-        body.set("max_tokens", "1");
-    }
-    anthropic::Messages.check(&body)?;
-    let asked = anthropic::Messages.decode(&body)?;
-    let count = estimate::request(&asked.request, families::vocabulary(model.deployed_name()));
+pub fn count(body: &Envelope, model: &Model) -> Result<String, Error> {
+    let request = anthropic::Messages.counted(body)?;
+    let count = estimate::request(&request, families::vocabulary(model.deployed_name()));
     Ok(json!({"input_tokens": count}).to_string())
 }
 

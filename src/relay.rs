@@ -204,7 +204,7 @@ impl Relay {
         };
         let service = served(model, route.action)?;
         if route.action == Action::CountTokens {
-            return exchange.answer_json(200, local::count(body, model)?);
+            return exchange.answer_json(200, local::count(&body, model)?);
         }
         let is_stream = matches!(route.action, Action::ChatCompletions | Action::Messages)
             && body.get::<bool>("stream", "true or false")?.unwrap_or(false);
@@ -300,9 +300,11 @@ impl Relay {
         });
         converted.map_err(|error| match error {
             Error::Refused { path, what } => {
-                Error::Refused { path: client.field(&path).into_owned(), what }
+                Error::Refused { path: exchange.dialect.field(&path).into_owned(), what }
             }
-            Error::BadRequest { path, why } => Error::bad_request(client.field(&path), why),
+            Error::BadRequest { path, why } => {
+                Error::bad_request(exchange.dialect.field(&path), why)
+            }
             error => error,
         })
     }

@@ -1,4 +1,4 @@
-//! Anthropic's API: its errors, its list of models, and Claude's half of the grammar.
+//! Anthropic's API: its errors, its list of models, and both halves of the grammar.
 
 mod models;
 mod pass;
@@ -14,7 +14,7 @@ pub use models::{Listed, Page, model, model_list};
 pub use pass::{PassStream, pass_reply};
 pub use upstream::Invoke;
 
-use crate::chat::Reply;
+use crate::chat::{Reply, Request};
 use crate::dialect::{Asked, ClientDialect, ReplyHead, StreamEncoder};
 use crate::envelope::Envelope;
 use crate::error::{Error, Kind};
@@ -30,6 +30,14 @@ pub const BILLING: &str = "x-anthropic-billing-header:";
 #[derive(Debug)]
 pub struct Messages;
 
+impl Messages {
+    /// A request that is to be counted: it says nothing of its reply.
+    pub fn counted(&self, body: &Envelope) -> Result<Request, Error> {
+        self.check(body)?;
+        request::asked(body)
+    }
+}
+
 impl ClientDialect for Messages {
     fn decode(&self, body: &Envelope) -> Result<Asked, Error> {
         request::decode(body)
@@ -43,15 +51,6 @@ impl ClientDialect for Messages {
         }
         let what = "conversations are not kept here; send the whole of it with each request.";
         Err(Error::Refused { path: THREAD.into(), what: what.into() })
-    }
-
-    fn field<'a>(&self, path: &'a str) -> Cow<'a, str> {
-        let renamed = FIELDS.iter().find_map(|(name, own)| {
-            let rest = path.strip_prefix(name)?;
-            let is_whole = rest.is_empty() || rest.starts_with(['.', '[']);
-            is_whole.then(|| format!("{own}{rest}"))
-        });
-        renamed.map_or(Cow::Borrowed(path), Cow::Owned)
     }
 
     fn encode(&self, reply: &Reply, head: &ReplyHead) -> Vec<u8> {
@@ -75,6 +74,16 @@ const FIELDS: &[(&str, &str)] = &[
     ("user", "metadata.user_id"),
     ("parallel_tool_calls", "tool_choice.disable_parallel_tool_use"),
 ];
+
+/// Anthropic's name of a field that families and upstreams know by OpenAI's.
+pub fn field(path: &str) -> Cow<'_, str> {
+    let renamed = FIELDS.iter().find_map(|(name, own)| {
+        let rest = path.strip_prefix(name)?;
+        let is_whole = rest.is_empty() || rest.starts_with(['.', '[']);
+        is_whole.then(|| format!("{own}{rest}"))
+    });
+    renamed.map_or(Cow::Borrowed(path), Cow::Owned)
+}
 
 /// `{"type":"error","error":{"type","message"},"request_id"}`.
 pub fn error_body(error: &Error, request_id: &str) -> String {

@@ -30,13 +30,22 @@ use crate::error::Error;
 const KNOWN: &[&str] = &[
     "model", "messages", "system", "max_tokens", "temperature", "top_p", "stop_sequences", "stream",
     "tools", "tool_choice", "thinking", "output_config", "output_format", "metadata",
-    "context_management", "service_tier", "cache_control", "betas",
-    "anthropic_beta", "anthropic_version",
+    "context_management", "service_tier", "cache_control", "betas", "anthropic_beta",
+    "anthropic_version",
 ];
+
 /// Reads a request.
 pub fn decode(body: &Envelope) -> Result<Asked, Error> {
+    let output_max = Some(output_max(body)?);
+    let request = Request { output_max, ..asked(body)? };
+    let is_stream = body.get("stream", "true or false")?.unwrap_or(false);
+    // Their streams always tell it.
+    Ok(Asked { request, is_stream, wants_usage: true })
+}
+
+/// What is asked, without how long the reply may be.
+pub fn asked(body: &Envelope) -> Result<Request, Error> {
     let mut request = Request {
-        output_max: Some(output_max(body)?),
         temperature: number(body, "temperature", 0.0, 1.0)?,
         top_p: number(body, "top_p", 0.0, 1.0)?,
         stop: body.get::<Strings>("stop_sequences", "a list of strings")?.unwrap_or_default().0,
@@ -50,9 +59,7 @@ pub fn decode(body: &Envelope) -> Result<Asked, Error> {
     system(body, &mut request)?;
     conversation(body, &mut request)?;
     body.names_beyond(KNOWN).into_iter().for_each(|key| request.drop_field(key));
-    let is_stream = body.get("stream", "true or false")?.unwrap_or(false);
-    // Their streams always tell it.
-    Ok(Asked { request, is_stream, wants_usage: true })
+    Ok(request)
 }
 
 fn output_max(body: &Envelope) -> Result<u64, Error> {
