@@ -7,8 +7,7 @@ use std::sync::Arc;
 use crate::chat::fit::Undo;
 use crate::chat::{Brackets, Event, Request, Usage, fold};
 use crate::dialect::{
-    ClientDialect, Passed, Passing, ReplyHead, StreamDecoder, StreamEncoder, Target,
-    UpstreamDialect,
+    Passed, Passing, ReplyHead, ReplyWriter, StreamDecoder, StreamEncoder, Target, UpstreamDialect,
 };
 use crate::error::Error;
 use crate::families::Grammar;
@@ -27,9 +26,8 @@ pub struct Conversion {
 /// How the client wants its reply.
 #[derive(Debug)]
 pub struct ForClient {
-    pub dialect: &'static dyn ClientDialect,
+    pub writer: Box<dyn ReplyWriter>,
     pub head: ReplyHead,
-    pub wants_usage: bool,
 }
 
 impl Conversion {
@@ -57,17 +55,16 @@ impl Conversion {
         let mut recorder = Recorder::default();
         told.iter().for_each(|event| recorder.event(event, &self.vault));
         let reply = fold(told)?;
-        Ok((self.client.dialect.encode(&reply, &self.client.head), reply.usage))
+        Ok((self.client.writer.whole(&reply, &self.client.head), reply.usage))
     }
 
     /// A stream for the client.
     pub fn stream(&self) -> ConvertedStream<'_> {
-        let client = &self.client;
         ConvertedStream {
             decoder: self.dialect.stream_decoder(),
             brackets: Brackets::new(&self.seed()),
             undo: self.undo.clone(),
-            encoder: client.dialect.stream_encoder(&client.head, client.wants_usage),
+            encoder: self.client.writer.stream(&self.client.head),
             recorder: Recorder::default(),
             vault: &self.vault,
             told: vec![],
@@ -119,12 +116,15 @@ impl ConvertedStream<'_> {
         }
         let mut end = None;
         for event in self.told.drain(..) {
+            if let Event::Failed(error) = event {
+                end = Some(Passed::Failed(error));
+                continue;
+            }
             self.recorder.event(&event, self.vault);
             self.encoder.event(&event, out);
             match event {
                 Event::Usage(usage) => self.usage = Some(usage),
                 Event::Stop(_) => end = Some(Passed::Done),
-                Event::Failed(error) => end = Some(Passed::Failed(error)),
                 _ => {}
             }
         }
@@ -147,5 +147,9 @@ impl Passing for ConvertedStream<'_> {
 
     fn usage(&self) -> Option<Usage> {
         self.usage
+    }
+
+    fn failed(&mut self, error: &Error, out: &mut Vec<u8>) {
+        self.encoder.failed(error, out);
     }
 }

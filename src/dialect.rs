@@ -49,8 +49,9 @@ impl Dialect {
         }
     }
 
-    /// An error within a stream; `body` is its [`error_body`](Dialect::error_body).
-    pub fn error_frame(self, body: &str) -> Vec<u8> {
+    /// An error within a stream.
+    pub fn error_frame(self, error: &Error, request_id: &str) -> Vec<u8> {
+        let body = self.error_body(error, request_id);
         let mut frame = vec![];
         match self {
             Dialect::OpenAi => sse::write_data(&mut frame, body.as_bytes()),
@@ -71,17 +72,13 @@ impl Dialect {
 }
 
 /// The half of a grammar that clients speak.
-pub trait ClientDialect: Debug + Sync {
+pub trait ClientDialect {
     /// Reads a request; 400 with the JSON path of what cannot be read or carried.
     fn decode(&self, body: &Envelope) -> Result<Asked, Error>;
     /// What is refused of requests that are not decoded, too.
     fn check(&self, _body: &Envelope) -> Result<(), Error> {
         Ok(())
     }
-    /// The body of a whole reply.
-    fn encode(&self, reply: &Reply, head: &ReplyHead) -> Vec<u8>;
-    /// Writes a stream.
-    fn stream_encoder(&self, head: &ReplyHead, wants_usage: bool) -> Box<dyn StreamEncoder>;
 }
 
 /// A client's request, understood.
@@ -89,8 +86,16 @@ pub trait ClientDialect: Debug + Sync {
 pub struct Asked {
     pub request: Request,
     pub is_stream: bool,
-    /// Whether a stream is to tell its usage, where that is to be asked for.
-    pub wants_usage: bool,
+    /// How the reply is to be written.
+    pub writer: Box<dyn ReplyWriter>,
+}
+
+/// Writes the reply to one request, in the client's grammar and as that request wants it.
+pub trait ReplyWriter: Debug {
+    /// The body of a whole reply.
+    fn whole(&self, reply: &Reply, head: &ReplyHead) -> Vec<u8>;
+    /// Writes a stream.
+    fn stream(&self, head: &ReplyHead) -> Box<dyn StreamEncoder>;
 }
 
 /// The half of a grammar that AI Core is spoken to in.
@@ -138,7 +143,10 @@ pub trait StreamDecoder {
 
 /// Writes a stream for a client, event by event.
 pub trait StreamEncoder {
+    /// Any but `Failed`.
     fn event(&mut self, event: &Event, out: &mut Vec<u8>);
+    /// The reply will not be complete: its end, in grammars that have one for streams that have begun.
+    fn failed(&mut self, _error: &Error, _out: &mut Vec<u8>) {}
 }
 
 /// What a reply says of itself, the same in all its parts.
@@ -159,6 +167,8 @@ pub trait Passing {
     /// The bytes are over, and `Done` or `Failed` had not come.
     fn finish(&mut self, out: &mut Vec<u8>) -> Passed;
     fn usage(&self) -> Option<Usage>;
+    /// The reply will not be complete: its end, in grammars that have one for streams that have begun.
+    fn failed(&mut self, _error: &Error, _out: &mut Vec<u8>) {}
 }
 
 /// What a frame on its way to the client was.

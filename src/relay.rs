@@ -234,7 +234,7 @@ impl Relay {
         grammar: &Grammar,
         body: &'a mut Envelope,
     ) -> Result<(Cow<'a, [u8]>, Way), Error> {
-        let client: &'static dyn ClientDialect = match wanted.action {
+        let client: &dyn ClientDialect = match wanted.action {
             Action::Messages => &anthropic::Messages,
             _ => &ChatCompletions,
         };
@@ -267,7 +267,7 @@ impl Relay {
         &self,
         exchange: &Rc<Exchange>,
         wanted: &Wanted<'_>,
-        client: &'static dyn ClientDialect,
+        client: &dyn ClientDialect,
         grammar: &Grammar,
         body: &Envelope,
     ) -> Result<(Vec<u8>, Conversion), Error> {
@@ -286,7 +286,7 @@ impl Relay {
             &mut request,
             &target,
             self.adds_cache_points,
-            ForClient { dialect: client, head, wants_usage: asked.wants_usage },
+            ForClient { writer: asked.writer, head },
             self.vault.clone(),
         );
         exchange.note_dropped(request.dropped.iter().map(|path| path.to_string()).collect());

@@ -109,7 +109,7 @@ fn streams() {
                 let shown = |chunks: &mut dyn Iterator<Item = &[u8]>| {
                     let mut stream = (replies.stream)(*wants_usage);
                     let passed = pass(chunks, &mut *stream);
-                    stream_shown(replies.dialect, passed, stream.usage())
+                    stream_shown(replies.dialect, passed, &mut *stream)
                 };
                 let out = shown(&mut [&*bytes].into_iter());
                 // Of a whole reply and a stream of one name, this is the stream.
@@ -145,20 +145,23 @@ fn what_is_complete_stays_complete_wherever_the_rest_is_cut() {
 fn stream_shown(
     dialect: Dialect,
     (mut out, error): (Vec<u8>, Option<Error>),
-    usage: Option<Usage>,
+    stream: &mut dyn Passing,
 ) -> Vec<u8> {
     let mut status = 200;
     if let Some(error) = error {
-        let body = dialect.error_body(&error, "req_1");
         // As the relay has it: a real status where nothing was sent, a frame otherwise.
         if out.is_empty() {
             status = error.status();
-            out = body.into_bytes();
+            out = dialect.error_body(&error, "req_1").into_bytes();
         } else {
-            out.extend_from_slice(&dialect.error_frame(&body));
+            let before = out.len();
+            stream.failed(&error, &mut out);
+            if out.len() == before {
+                out.extend_from_slice(&dialect.error_frame(&error, "req_1"));
+            }
         }
     }
-    shown(status, &out, usage)
+    shown(status, &out, stream.usage())
 }
 
 #[test]

@@ -12,10 +12,11 @@ use serde_json::json;
 
 pub use models::{Listed, Page, model, model_list};
 pub use pass::{PassStream, pass_reply};
+pub use reply::Writer;
 pub use upstream::Invoke;
 
-use crate::chat::{Reply, Request};
-use crate::dialect::{Asked, ClientDialect, ReplyHead, StreamEncoder};
+use crate::chat::Request;
+use crate::dialect::{Asked, ClientDialect};
 use crate::envelope::Envelope;
 use crate::error::{Error, Kind};
 
@@ -51,14 +52,6 @@ impl ClientDialect for Messages {
         }
         let what = "conversations are not kept here; send the whole of it with each request.";
         Err(Error::Refused { path: THREAD.into(), what: what.into() })
-    }
-
-    fn encode(&self, reply: &Reply, head: &ReplyHead) -> Vec<u8> {
-        reply::encode(reply, head)
-    }
-
-    fn stream_encoder(&self, head: &ReplyHead, _wants_usage: bool) -> Box<dyn StreamEncoder> {
-        Box::new(reply::Stream::new(head))
     }
 }
 

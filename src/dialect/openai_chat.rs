@@ -13,10 +13,11 @@ use serde_json::json;
 pub use mend::Quirks;
 pub use orchestration::Orchestration;
 pub use pass::{PassStream, pass_reply};
+pub use reply::Writer;
 pub use upstream::Chat;
 
-use crate::chat::{Reply, Usage};
-use crate::dialect::{Asked, ClientDialect, ReplyHead, StreamEncoder};
+use crate::chat::Usage;
+use crate::dialect::{Asked, ClientDialect};
 use crate::envelope::Envelope;
 use crate::error::{Error, Kind};
 use crate::sse::Frame;
@@ -28,14 +29,6 @@ pub struct ChatCompletions;
 impl ClientDialect for ChatCompletions {
     fn decode(&self, body: &Envelope) -> Result<Asked, Error> {
         request::decode(body)
-    }
-
-    fn encode(&self, reply: &Reply, head: &ReplyHead) -> Vec<u8> {
-        reply::encode(reply, head)
-    }
-
-    fn stream_encoder(&self, head: &ReplyHead, wants_usage: bool) -> Box<dyn StreamEncoder> {
-        Box::new(reply::Stream::new(head, wants_usage))
     }
 }
 

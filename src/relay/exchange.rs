@@ -33,6 +33,8 @@ pub(super) struct Exchange {
     last_heard: Cell<Instant>,
     has_head: Cell<bool>,
     pub(super) has_content: Cell<bool>,
+    /// The client has heard of the failure within its stream, which is over.
+    has_told_failure: Cell<bool>,
 }
 
 impl Exchange {
@@ -62,6 +64,7 @@ impl Exchange {
             last_heard: Cell::new(Instant::now()),
             has_head: Cell::new(false),
             has_content: Cell::new(false),
+            has_told_failure: Cell::new(false),
         }
     }
 
@@ -119,12 +122,28 @@ impl Exchange {
     }
 
     /// Passes a stream on, frame by frame, as it comes.
-    #[inline(never)]
     pub(super) fn pass_stream(
         &self,
-        mut response: Response,
+        response: Response,
         stream: &mut dyn Passing,
     ) -> Result<(), Error> {
+        let passed = self.pass_frames(response, stream);
+        match &passed {
+            Err(error) if *error != Error::ClientGone && self.has_content.get() => {
+                let mut end = vec![];
+                stream.failed(error, &mut end);
+                if !end.is_empty() {
+                    self.has_told_failure.set(true);
+                    self.client.end(&end)?;
+                }
+            }
+            _ => {}
+        }
+        passed
+    }
+
+    #[inline(never)]
+    fn pass_frames(&self, mut response: Response, stream: &mut dyn Passing) -> Result<(), Error> {
         let mut frames = sse::Frames::default();
         let mut out = vec![];
         loop {
@@ -212,12 +231,15 @@ impl Exchange {
             self.line.borrow_mut().status = error.status();
             return self.client.abort();
         }
+        if self.has_told_failure.get() {
+            return;
+        }
         let id = self.line.borrow().id.clone();
-        let body = self.dialect.error_body(error, &id);
         if self.has_head.get() {
-            let _ = self.client.part(&self.dialect.error_frame(&body));
+            let _ = self.client.part(&self.dialect.error_frame(error, &id));
             return self.client.abort();
         }
+        let body = self.dialect.error_body(error, &id);
         let mut headers: Headers = vec![("content-type", "application/json".into())];
         headers.extend(error.retry_after().map(|v| ("retry-after", v.to_owned().into())));
         headers.extend(error.allow().map(|v| ("allow", v.into())));

@@ -13,9 +13,7 @@ use sap_ai_core_llm_proxy::chat::{
     Block, Brackets, Event, Format, Open, Request, Role, Seal, Stop, ToolChoice, Turn, Usage, fold,
 };
 use sap_ai_core_llm_proxy::convert::{Conversion, ForClient};
-use sap_ai_core_llm_proxy::dialect::anthropic::Messages;
-use sap_ai_core_llm_proxy::dialect::openai_chat::ChatCompletions;
-use sap_ai_core_llm_proxy::dialect::{ClientDialect, ReplyHead, Target};
+use sap_ai_core_llm_proxy::dialect::{ReplyHead, ReplyWriter, Target, anthropic, openai_chat};
 use sap_ai_core_llm_proxy::error::Error;
 use sap_ai_core_llm_proxy::vault::{Bounds, Vault};
 use serde_json::{Map, Value, json};
@@ -314,7 +312,8 @@ fn head() -> ReplyHead {
 fn parity(told: &[Event]) -> Result<(), TestCaseError> {
     parity_of_messages(told)?;
     for wants_usage in [true, false] {
-        let mut stream = ChatCompletions.stream_encoder(&head(), wants_usage);
+        let writer = openai_chat::Writer { wants_usage };
+        let mut stream = writer.stream(&head());
         let mut out = vec![];
         told.iter().for_each(|event| stream.event(event, &mut out));
         let out = String::from_utf8(out).unwrap();
@@ -330,8 +329,7 @@ fn parity(told: &[Event]) -> Result<(), TestCaseError> {
                 continue;
             }
         };
-        let whole: Value =
-            serde_json::from_slice(&ChatCompletions.encode(&reply, &head())).unwrap();
+        let whole: Value = serde_json::from_slice(&writer.whole(&reply, &head())).unwrap();
         let mut put = put_together(&frames[..frames.len() - 1])?;
         if wants_usage {
             let usage = put.as_object_mut().unwrap().remove("usage").unwrap();
@@ -347,7 +345,7 @@ fn parity(told: &[Event]) -> Result<(), TestCaseError> {
 
 /// The same for Anthropic's Messages.
 fn parity_of_messages(told: &[Event]) -> Result<(), TestCaseError> {
-    let mut stream = Messages.stream_encoder(&head(), true);
+    let mut stream = anthropic::Writer.stream(&head());
     let mut out = vec![];
     told.iter().for_each(|event| stream.event(event, &mut out));
     let out = String::from_utf8(out).unwrap();
@@ -362,7 +360,8 @@ fn parity_of_messages(told: &[Event]) -> Result<(), TestCaseError> {
     match fold(told.to_vec()) {
         Ok(reply) => {
             prop_assert_eq!(ends, 1, "{}", out);
-            let whole: Value = serde_json::from_slice(&Messages.encode(&reply, &head())).unwrap();
+            let whole: Value =
+                serde_json::from_slice(&anthropic::Writer.whole(&reply, &head())).unwrap();
             prop_assert_eq!(put_together_messages(&frames)?, whole, "{}", out);
         }
         Err(_) => {
@@ -489,7 +488,8 @@ fn a_converted_reply_is_complete_or_an_error() {
             let mut request =
                 Request { format: format.clone(), tool_choice: tool_choice.clone(), ..hi() };
             let target = Target { model: &upstream.models[0], is_stream: true };
-            let client = ForClient { dialect: &ChatCompletions, head: head(), wants_usage };
+            let writer = Box::new(openai_chat::Writer { wants_usage });
+            let client = ForClient { writer, head: head() };
             let (_, conversion) = Conversion::prepare(
                 upstream.grammar,
                 &mut request,

@@ -9,11 +9,25 @@ use serde_json::value::RawValue;
 
 use super::UNSIGNED;
 use crate::chat::{Block, Event, Open, Reply, Seal, Stop, Usage};
-use crate::dialect::{ReplyHead, StreamEncoder};
+use crate::dialect::{ReplyHead, ReplyWriter, StreamEncoder};
 use crate::sse;
 
+/// Every request wants its reply alike.
+#[derive(Debug, Clone, Copy)]
+pub struct Writer;
+
+impl ReplyWriter for Writer {
+    fn whole(&self, reply: &Reply, head: &ReplyHead) -> Vec<u8> {
+        encode(reply, head)
+    }
+
+    fn stream(&self, head: &ReplyHead) -> Box<dyn StreamEncoder> {
+        Box::new(Stream::new(head))
+    }
+}
+
 /// The body of a whole reply.
-pub fn encode(reply: &Reply, head: &ReplyHead) -> Vec<u8> {
+fn encode(reply: &Reply, head: &ReplyHead) -> Vec<u8> {
     let content = reply.blocks.iter().filter_map(content).collect();
     let stop_reason = Some(stop_reason(reply.stop));
     let usage = reply.usage.unwrap_or_default().into();
@@ -48,7 +62,7 @@ fn input(arguments: &str) -> Option<&RawValue> {
 
 /// Writes events, each in a frame with its name.
 #[derive(Debug)]
-pub struct Stream {
+struct Stream {
     head: ReplyHead,
     has_started: bool,
     /// Of the block that is open or comes next.
@@ -60,7 +74,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    pub fn new(head: &ReplyHead) -> Stream {
+    fn new(head: &ReplyHead) -> Stream {
         let (head, usage) = (head.clone(), Usage::default());
         Stream { head, has_started: false, index: 0, open: None, is_signed: false, usage }
     }

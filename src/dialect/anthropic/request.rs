@@ -12,7 +12,7 @@ use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::{BILLING, UNSIGNED};
+use super::{BILLING, UNSIGNED, Writer};
 use crate::chat::fit::digest;
 use crate::chat::{
     Block, CachePoint, Format, MediaKind, Request, Role, Seal, Thinking, Tool, ToolChoice, Turn,
@@ -40,7 +40,7 @@ pub fn decode(body: &Envelope) -> Result<Asked, Error> {
     let request = Request { output_max, ..asked(body)? };
     let is_stream = body.get("stream", "true or false")?.unwrap_or(false);
     // Their streams always tell it.
-    Ok(Asked { request, is_stream, wants_usage: true })
+    Ok(Asked { request, is_stream, writer: Box::new(Writer) })
 }
 
 /// What is asked, without how long the reply may be.
@@ -1077,7 +1077,7 @@ mod tests {
             "context_management":{"edits":[{"type":"clear_thinking_20251015","keep":"all"}]},"stream":true}"#;
         let body = body.replace("SCHEMA", schema);
         let asked = decode(&Envelope::parse(body.into_bytes()).unwrap()).unwrap();
-        assert!(asked.is_stream && asked.wants_usage);
+        assert!(asked.is_stream);
         let request = asked.request;
         assert_eq!(request.output_max, Some(32_000));
         assert_eq!(request.thinking, Some(Thinking::Effort(crate::chat::Effort::High)));

@@ -7,12 +7,29 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::chat::{Block, Event, Open, Reply, Seal, Stop, Usage};
-use crate::dialect::{ReplyHead, StreamEncoder};
+use crate::dialect::{ReplyHead, ReplyWriter, StreamEncoder};
 use crate::envelope::quoted;
 use crate::sse;
 
+/// How one request wants its reply.
+#[derive(Debug, Clone, Copy)]
+pub struct Writer {
+    /// Whether a stream is to tell its usage.
+    pub wants_usage: bool,
+}
+
+impl ReplyWriter for Writer {
+    fn whole(&self, reply: &Reply, head: &ReplyHead) -> Vec<u8> {
+        encode(reply, head)
+    }
+
+    fn stream(&self, head: &ReplyHead) -> Box<dyn StreamEncoder> {
+        Box::new(Stream::new(head, self.wants_usage))
+    }
+}
+
 /// The body of a whole reply.
-pub fn encode(reply: &Reply, head: &ReplyHead) -> Vec<u8> {
+fn encode(reply: &Reply, head: &ReplyHead) -> Vec<u8> {
     let mut text: Option<String> = None;
     let mut reasoning = String::new();
     let mut calls = vec![];
@@ -53,7 +70,7 @@ pub fn encode(reply: &Reply, head: &ReplyHead) -> Vec<u8> {
 
 /// Writes chunks, each in one frame.
 #[derive(Debug)]
-pub struct Stream {
+struct Stream {
     /// Of every chunk, up to its choices.
     start: String,
     wants_usage: bool,
@@ -72,7 +89,7 @@ enum Opened {
 }
 
 impl Stream {
-    pub fn new(head: &ReplyHead, wants_usage: bool) -> Stream {
+    fn new(head: &ReplyHead, wants_usage: bool) -> Stream {
         let start = format!(
             r#"{{"id":{},"object":"chat.completion.chunk","created":{},"model":{},"choices":["#,
             quoted(&id(head)),

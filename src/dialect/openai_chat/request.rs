@@ -10,6 +10,7 @@ use serde::de::{self, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::Writer;
 use crate::chat::{
     Block, Format, MediaKind, Request, Role, Seal, Source, Text, Thinking, Tool, ToolChoice, Turn,
 };
@@ -58,7 +59,9 @@ pub fn decode(body: &Envelope) -> Result<Asked, Error> {
     Ok(Asked {
         request,
         is_stream: body.get("stream", "true or false")?.unwrap_or(false),
-        wants_usage: stream_options.and_then(|o| o.include_usage).unwrap_or(false),
+        writer: Box::new(Writer {
+            wants_usage: stream_options.and_then(|o| o.include_usage).unwrap_or(false),
+        }),
     })
 }
 
