@@ -127,6 +127,9 @@ pub enum Seal {
     ClaudeRedacted(String),
     /// Gemini's thought signature, on a call or a text.
     Gemini(String),
+    /// A thought that only the deployment of OpenAI's can read which had it: the item's id and its encrypted content, both
+    /// marked.
+    OpenAi { id: String, encrypted: String },
 }
 
 /// Everything up to and with the block that has it may be cached.

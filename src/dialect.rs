@@ -9,6 +9,7 @@ pub mod converse;
 pub mod embeddings;
 pub mod gemini;
 pub mod openai_chat;
+pub mod openai_responses;
 pub(crate) mod reading;
 pub mod rerank;
 
@@ -28,6 +29,8 @@ use crate::sse::{self, Frame};
 pub enum Dialect {
     /// OpenAI's APIs: chat completions, embeddings, models.
     OpenAi,
+    /// OpenAI's Responses API, whose streams are others.
+    Responses,
     /// Anthropic's Messages API.
     Anthropic,
 }
@@ -36,7 +39,7 @@ impl Dialect {
     /// The body of an error response.
     pub fn error_body(self, error: &Error, request_id: &str) -> String {
         match self {
-            Dialect::OpenAi => openai_chat::error_body(error),
+            Dialect::OpenAi | Dialect::Responses => openai_chat::error_body(error),
             Dialect::Anthropic => anthropic::error_body(error, request_id),
         }
     }
@@ -44,7 +47,7 @@ impl Dialect {
     /// The name of a field that families and upstreams know by OpenAI's.
     pub fn field(self, path: &str) -> Cow<'_, str> {
         match self {
-            Dialect::OpenAi => Cow::Borrowed(path),
+            Dialect::OpenAi | Dialect::Responses => Cow::Borrowed(path),
             Dialect::Anthropic => anthropic::field(path),
         }
     }
@@ -55,6 +58,7 @@ impl Dialect {
         let mut frame = vec![];
         match self {
             Dialect::OpenAi => sse::write_data(&mut frame, body.as_bytes()),
+            Dialect::Responses => return openai_responses::failure(error, request_id),
             Dialect::Anthropic => {
                 sse::write_event(&mut frame, "error", |out| out.extend_from_slice(body.as_bytes()));
             }
@@ -65,7 +69,7 @@ impl Dialect {
     /// What keeps a stream alive and means nothing.
     pub fn keep_alive(self) -> &'static [u8] {
         match self {
-            Dialect::OpenAi => b": keep-alive\n\n",
+            Dialect::OpenAi | Dialect::Responses => b": keep-alive\n\n",
             Dialect::Anthropic => b"event: ping\ndata: {\"type\": \"ping\"}\n\n",
         }
     }
@@ -147,6 +151,10 @@ pub trait StreamEncoder {
     fn event(&mut self, event: &Event, out: &mut Vec<u8>);
     /// The reply will not be complete: its end, in grammars that have one for streams that have begun.
     fn failed(&mut self, _error: &Error, _out: &mut Vec<u8>) {}
+    /// The whole of a reply that is complete, where its grammar has clients ask for it again.
+    fn kept(&mut self) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// What a reply says of itself, the same in all its parts.

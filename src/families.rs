@@ -20,6 +20,7 @@ use std::borrow::Cow;
 use crate::chat::fit::Undo;
 use crate::chat::{Format, Request};
 use crate::dialect::openai_chat::Quirks;
+use crate::dialect::openai_responses::Tools;
 use crate::dialect::{Target, UpstreamDialect, anthropic, embeddings};
 use crate::envelope::Envelope;
 use crate::error::Error;
@@ -51,6 +52,18 @@ pub struct Service {
     pub rerank_path: Option<&'static str>,
     /// `None`: they do not chat.
     pub grammar: Option<Grammar>,
+    pub responses: Option<Responses>,
+}
+
+/// OpenAI's Responses API, where deployments have it beside the other.
+#[derive(Debug, Clone, Copy)]
+pub struct Responses {
+    pub path: &'static str,
+    pub grammar: Grammar,
+    /// Whether the model of this name has it.
+    pub is_there: fn(&str) -> bool,
+    /// Whether the model of this name needs it for this request of another API.
+    pub is_needed: fn(&str, &Envelope) -> bool,
 }
 
 /// How a family's deployments are asked for embeddings.
@@ -90,6 +103,8 @@ pub enum Passes {
         /// What is put right in their replies.
         quirks: Quirks,
     },
+    /// Those that speak OpenAI's Responses. Gives how their tools are called upstream, too.
+    Responses { edit: fn(&mut Envelope, &str) -> Result<(Dropped, Tools), Error> },
     /// Those that speak Anthropic's Messages.
     Anthropic { edit: fn(&mut Envelope, &claude::pass::Asked<'_>) -> Result<Dropped, Error> },
 }
@@ -153,6 +168,7 @@ const CLAUDE: Service = Service {
         cache_points: Some(claude::add_cache_points),
         passes: Passes::Anthropic { edit: claude::pass::pass },
     }),
+    responses: None,
 };
 
 /// The family that a model's name tells, if it tells one.

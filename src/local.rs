@@ -41,7 +41,7 @@ pub fn ready(models: &Models, token: Result<(), Error>) -> (u16, String) {
 /// `GET /v1/models`.
 pub fn models(models: &Models, dialect: Dialect, target: &str) -> Result<String, Error> {
     match dialect {
-        Dialect::OpenAi => {
+        Dialect::OpenAi | Dialect::Responses => {
             let listed = models.listed();
             let names: Vec<_> = listed.iter().map(|(n, m)| (*n, m.family.owner)).collect();
             Ok(openai_chat::model_list(&names))
@@ -109,7 +109,7 @@ fn chats(model: &Model) -> bool {
 pub fn model(models: &Models, name: &str, dialect: Dialect) -> Result<String, Error> {
     let (model, _) = models.find(name)?;
     Ok(match dialect {
-        Dialect::OpenAi => openai_chat::model(name, model.family.owner),
+        Dialect::OpenAi | Dialect::Responses => openai_chat::model(name, model.family.owner),
         Dialect::Anthropic => anthropic::model(&Listed {
             id: name.to_owned(),
             display_name: display_name(name, model),

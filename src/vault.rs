@@ -151,6 +151,7 @@ impl Sealed {
     fn bytes(&self) -> usize {
         let of_seal = |seal: &Seal| match seal {
             Seal::Claude(s) | Seal::ClaudeRedacted(s) | Seal::Gemini(s) => s.len(),
+            Seal::OpenAi { id, encrypted } => id.len() + encrypted.len(),
         };
         let of_block = |block: &Block| match block {
             Block::Reasoning { text, seal } => text.len() + seal.as_ref().map_or(0, of_seal) + 64,

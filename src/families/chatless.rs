@@ -11,6 +11,7 @@ const CHATLESS: Service = Service {
     embeddings: None,
     rerank_path: None,
     grammar: None,
+    responses: None,
 };
 
 pub const OPENAI_EMBEDDING: Service = Service { embeddings: Some(AZURE_EMBEDDINGS), ..CHATLESS };

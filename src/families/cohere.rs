@@ -13,6 +13,7 @@ pub const SERVICE: Service = Service {
     embeddings: None,
     rerank_path: None,
     grammar: Some(Grammar { dialect: &Cohere, adapt, cache_points: None, passes: Passes::Nothing }),
+    responses: None,
 };
 
 /// The most tokens of a reply.

@@ -19,6 +19,7 @@ pub const SERVICE: Service = Service {
         cache_points: None,
         passes: Passes::Nothing,
     }),
+    responses: None,
 };
 
 const OUTPUT_MAX: u64 = 65_536;

@@ -23,6 +23,7 @@ pub const SERVICE: Service = Service {
         cache_points: None,
         passes: Passes::Nothing,
     }),
+    responses: None,
 };
 
 /// The most tokens of a reply.

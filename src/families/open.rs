@@ -18,6 +18,7 @@ pub const SERVICE: Service = Service {
         cache_points: None,
         passes: Passes::OpenAi { edit, quirks: Quirks::Vllm },
     }),
+    responses: None,
 };
 
 /// What vLLM does not know. Left open by the dossier: older versions refuse such fields, newer ones ignore them.

@@ -1,5 +1,7 @@
 //! OpenAI's models on Azure (dossier 5a).
 
+mod responses;
+
 use std::borrow::Cow;
 
 use super::{AZURE_EMBEDDINGS, Dropped, Grammar, Passes, Service, drop_sampling, drop_thinking};
@@ -20,6 +22,7 @@ pub const SERVICE: Service = Service {
         cache_points: None,
         passes: Passes::OpenAi { edit, quirks: Quirks::None },
     }),
+    responses: Some(responses::RESPONSES),
 };
 
 /// Of a request in words of our own, what these models refuse; `edit` does the rest.

@@ -24,6 +24,7 @@ pub const SERVICE: Service = Service {
         cache_points: None,
         passes: Passes::Nothing,
     }),
+    responses: None,
 };
 
 /// What a vendor's models refuse, they refuse here too. Left open by the dossier: what of it the service hides; it passes

@@ -24,6 +24,7 @@ pub const SERVICE: Service = Service {
         cache_points: None,
         passes: Passes::OpenAi { edit, quirks: Quirks::Perplexity },
     }),
+    responses: None,
 };
 
 /// What its documentation does not name. Left open by the dossier: whether it refuses them.

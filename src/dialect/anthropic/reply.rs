@@ -131,7 +131,7 @@ impl Stream {
                 self.is_signed = true;
             }
             Seal::Claude(signature) => self.sign(signature, out),
-            Seal::ClaudeRedacted(_) | Seal::Gemini(_) => {}
+            Seal::ClaudeRedacted(_) | Seal::Gemini(_) | Seal::OpenAi { .. } => {}
         }
     }
 

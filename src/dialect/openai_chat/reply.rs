@@ -259,7 +259,7 @@ fn usage(usage: Usage) -> WireUsage {
 fn extra_content(seal: &Seal) -> Option<serde_json::Value> {
     match seal {
         Seal::Gemini(signature) => Some(json!({"google": {"thought_signature": signature}})),
-        Seal::Claude(_) | Seal::ClaudeRedacted(_) => None,
+        Seal::Claude(_) | Seal::ClaudeRedacted(_) | Seal::OpenAi { .. } => None,
     }
 }
 

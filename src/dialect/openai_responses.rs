@@ -1,0 +1,37 @@
+//! OpenAI's Responses API: both halves of the grammar, and what passes.
+
+mod freeform;
+pub mod marks;
+mod pass;
+mod reply;
+mod request;
+mod sealed;
+pub mod tools;
+mod upstream;
+
+pub use pass::{PassStream, pass_reply};
+pub use reply::{Writer, failure};
+pub use tools::Tools;
+pub use upstream::Create;
+
+use crate::dialect::{Asked, ClientDialect};
+use crate::envelope::Envelope;
+use crate::error::Error;
+
+/// The Responses API, as clients speak it.
+pub struct Responses<'a> {
+    /// The items that came before those of the request: a JSON list, or empty.
+    pub history: &'a [u8],
+    /// The JSON of an item that is kept here, by its id.
+    pub item: &'a dyn Fn(&str) -> Option<String>,
+}
+
+impl ClientDialect for Responses<'_> {
+    fn decode(&self, body: &Envelope) -> Result<Asked, Error> {
+        request::decode(body, self)
+    }
+
+    fn check(&self, body: &Envelope) -> Result<(), Error> {
+        request::check(body)
+    }
+}
