@@ -240,7 +240,8 @@ fn tool_choice(request: &Object, names: &[&str]) -> Result<(), Answer> {
         tool["type"] == "function" && tool["name"].as_str().is_some_and(|n| names.contains(&n))
     };
     let Some(choice) = present(request, "tool_choice") else { return Ok(()) };
-    fits(&TOOL_CHOICE, choice, "tool_choice")?;
+    let shape = if choice.is_string() { &CHOICE_WORD } else { &CHOICE_OBJECT };
+    fits(shape, choice, "tool_choice")?;
     match choice.get("type").and_then(Value::as_str) {
         None if choice == "required" && names.is_empty() => {
             let why = "Tool choice 'required' must be specified with 'tools' parameter.";
@@ -344,24 +345,22 @@ static TOOL: Shape = Shape::Object(&[
     may("parameters", &ANY_OBJECT),
     may("strict", &Shape::Bool),
 ]);
-static TOOL_CHOICE: Shape = Shape::Either(&[
-    Shape::Word(&["none", "auto", "required"]),
-    Shape::Tagged(
-        "type",
-        &[
-            ("function", &[must("name", &Shape::Text)]),
-            (
-                "allowed_tools",
-                &[
-                    must("mode", &Shape::Word(&["auto", "required"])),
-                    must("tools", &Shape::List(&ANY_OBJECT)),
-                ],
-            ),
-            ("custom", &[must("name", &Shape::Text)]),
-            ("web_search", &[]),
-        ],
-    ),
-]);
+static CHOICE_WORD: Shape = Shape::Word(&["none", "auto", "required"]);
+static CHOICE_OBJECT: Shape = Shape::Tagged(
+    "type",
+    &[
+        ("function", &[must("name", &Shape::Text)]),
+        (
+            "allowed_tools",
+            &[
+                must("mode", &Shape::Word(&["auto", "required"])),
+                must("tools", &Shape::List(&ANY_OBJECT)),
+            ],
+        ),
+        ("custom", &[must("name", &Shape::Text)]),
+        ("web_search", &[]),
+    ],
+);
 const INCLUDES: &[&str] = &[
     "file_search_call.results",
     "web_search_call.results",
