@@ -1,5 +1,7 @@
 //! The simulated Responses: what is refused, what comes back, what is kept and by whom.
 
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use super::*;
 
 const ENCRYPTED: &str = "reasoning.encrypted_content";
@@ -448,6 +450,286 @@ fn path(demo: &Demo, model: &str, rest: &str) -> String {
     let url = &demo.config_json()["deployment_models"][model];
     let url = url.as_str().or_else(|| url[0].as_str()).unwrap().to_owned();
     format!("{}/responses{rest}", url.strip_prefix(&demo.url()).unwrap())
+}
+
+#[test]
+fn calls_come_in_events_and_their_results_go_back() {
+    let demo = demo();
+    let patch = r#"{"input":"*** Begin Patch\n*** End Patch"}"#;
+    let script = |calls: &str| format!("Do it [[demo {calls}]]");
+    let call_of =
+        |name: &str, arguments: &str| format!("{name}:{}", URL_SAFE_NO_PAD.encode(arguments));
+    let (one, two) = (call_of("apply_patch", patch), call_of("look", "{}"));
+    let text = script(&format!("call={one},{two} call={two}"));
+    let tool =
+        |name: &str| json!({"type": "function", "name": name, "parameters": {"type": "object"}});
+    let tools = json!([tool("apply_patch"), tool("look")]);
+    let first = with(&text, json!({ "tools": tools }));
+    let whole = answer(&demo, &first, FIRST);
+    let calls = &whole["output"].as_array().unwrap()[1..];
+    let names = calls.iter().map(|call| call["name"].as_str().unwrap()).collect::<Vec<_>>();
+    assert_eq!((names, &calls[0]["arguments"]), (vec!["apply_patch", "look"], &json!(patch)));
+    let mut streamed = first.clone();
+    streamed["stream"] = json!(true);
+    let reply = post(&demo, FIRST, "", &streamed).text();
+    let of_call = |event: &&Value| event["output_index"] == 1;
+    let all = events(&reply);
+    let of_call = all.iter().filter(of_call).collect::<Vec<_>>();
+    let kinds = of_call.iter().map(|e| e["type"].as_str().unwrap()).collect::<Vec<_>>();
+    let delta = "response.function_call_arguments.delta";
+    assert_eq!(
+        kinds,
+        [
+            "response.output_item.added",
+            delta,
+            delta,
+            delta,
+            "response.function_call_arguments.done",
+            "response.output_item.done",
+        ]
+    );
+    assert_eq!(of_call[0]["item"]["arguments"], "");
+    let deltas = of_call[1..4].iter().map(|e| e["delta"].as_str().unwrap()).collect::<String>();
+    assert_eq!((deltas.as_str(), &of_call[4]["arguments"]), (patch, &json!(patch)));
+    let last = all.last().unwrap();
+    assert_eq!(
+        (&last["type"], &last["response"]["output"][1]),
+        (&json!("response.completed"), &of_call[5]["item"])
+    );
+    // The script goes on: with all items, and with the previous response only.
+    let outputs = calls.iter().map(|call| output(call["call_id"].as_str().unwrap()));
+    let outputs = outputs.collect::<Vec<_>>();
+    let unanswered =
+        json!({"model": "m", "previous_response_id": whole["id"], "input": outputs[..1]});
+    assert!(
+        post(&demo, FIRST, "", &unanswered)
+            .text()
+            .contains("No tool output found for function call")
+    );
+    let items = [&[user(&text)], whole["output"].as_array().unwrap().as_slice(), &outputs].concat();
+    let mut all = input(json!(items));
+    all["tools"] = tools.clone();
+    let mut rest = json!({"model": "m", "previous_response_id": whole["id"], "input": outputs});
+    rest["tools"] = tools.clone();
+    for body in [&all, &rest] {
+        let second = answer(&demo, body, FIRST);
+        assert_eq!(second["output"][1]["name"], "look");
+        let call_id = second["output"][1]["call_id"].as_str().unwrap();
+        let third = json!({
+            "model": "m", "previous_response_id": second["id"], "input": [output(call_id)], "tools": tools,
+        });
+        let third = answer(&demo, &third, FIRST);
+        let said = third["output"][1]["content"][0]["text"].as_str().unwrap();
+        assert!(said.starts_with("The tool says: done"), "{said}");
+    }
+    // Choices.
+    let rows = [
+        (json!({}), vec!["apply_patch", "look"]),
+        (json!({"parallel_tool_calls": false}), vec!["apply_patch"]),
+        (json!({"tool_choice": {"type": "function", "name": "look"}}), vec!["look"]),
+        (json!({"tool_choice": "none"}), vec![]),
+        (
+            json!({"tool_choice": {"type": "allowed_tools", "mode": "required", "tools": [
+                {"type": "function", "name": "look"},
+            ]}}),
+            vec!["look"],
+        ),
+    ];
+    for (more, wanted) in rows {
+        let mut body = with("apply_patch, then look", json!({ "tools": tools }));
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let reply = answer(&demo, &body, FIRST);
+        let output = reply["output"].as_array().unwrap().clone();
+        let names = output.iter().filter_map(|item| item["name"].as_str()).collect::<Vec<_>>();
+        assert_eq!(names, wanted, "{more}");
+    }
+}
+
+#[test]
+fn a_stream_of_responses_breaks_as_asked() {
+    let demo = demo();
+    let stream = |text: &str, more: Value| {
+        let mut body = with(text, more);
+        body["stream"] = json!(true);
+        post(&demo, FIRST, "", &body)
+    };
+    let recorded = sample("azure_responses_stream_throttled.sse");
+    let throttled = stream("x [[demo error_after=1]]", json!({})).text();
+    let lines = |text: &str| text.split("\n\n").map(keys).collect::<Vec<_>>();
+    assert_eq!(
+        lines(&throttled),
+        lines(recorded.trim_end_matches('\n')).into_iter().chain([vec![]]).collect::<Vec<_>>()
+    );
+    for (n, event) in events(&throttled).iter().enumerate() {
+        assert_eq!(event["sequence_number"], n);
+    }
+    let kinds = |reply: &Reply| {
+        events(&reply.text())
+            .iter()
+            .map(|e| e["type"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let ended = stream("x [[demo end_after=3]]", json!({}));
+    assert_eq!((ended.complete, kinds(&ended).len()), (true, 3));
+    assert!(!stream("x [[demo cut_after=3]]", json!({})).complete);
+    let limited = stream("x [[demo status=429 retry_after=1]]", json!({}));
+    assert_eq!((limited.status, limited.header("retry-after")), (429, "1".to_owned()));
+    let counted =
+        stream("x [[demo frames=40]]", json!({"stream_options": {"include_obfuscation": false}}));
+    let deltas =
+        kinds(&counted).iter().filter(|kind| *kind == "response.output_text.delta").count();
+    assert!(deltas == 40 && !counted.text().contains("obfuscation"));
+    let filtered = stream("x [[demo stop_reason=content_filter]]", json!({}));
+    let events = events(&filtered.text());
+    let last = events.last().unwrap();
+    assert_eq!(last["type"], "response.incomplete");
+    assert_eq!(last["response"]["incomplete_details"], json!({"reason": "content_filter"}));
+    let thinking = stream("x", json!({"reasoning": {"summary": "auto"}, "include": [ENCRYPTED]}));
+    let kinds = kinds(&thinking);
+    let mut kinds =
+        kinds.iter().map(|kind| kind.trim_start_matches("response.")).collect::<Vec<_>>();
+    kinds.dedup();
+    assert_eq!(
+        kinds[2..8],
+        [
+            "output_item.added",
+            "reasoning_summary_part.added",
+            "reasoning_summary_text.delta",
+            "reasoning_summary_text.done",
+            "reasoning_summary_part.done",
+            "output_item.done",
+        ]
+    );
+}
+
+#[test]
+fn reasoning_goes_back_to_where_it_was_made() {
+    let demo = demo();
+    let asked = with("x", json!({"include": [ENCRYPTED], "store": false}));
+    let reply = answer(&demo, &asked, FIRST);
+    let back = |more: &dyn Fn(&mut Value)| {
+        let mut thought = reply["output"][0].clone();
+        more(&mut thought);
+        input(json!([user("x"), thought, reply["output"][1], user("y")]))
+    };
+    let nameless = back(&|thought| drop(thought.as_object_mut().unwrap().remove("id")));
+    for body in [&back(&|_| ()), &nameless] {
+        answer(&demo, body, FIRST);
+        let refused = post(&demo, SECOND, "", body);
+        let code = refused.json()["error"]["code"].clone();
+        assert_eq!((refused.status, code), (400, json!("invalid_encrypted_content")));
+    }
+    for (changed, why) in [
+        (back(&|thought| thought["id"] = json!("rs_other")), "item_id did not match"),
+        (
+            back(&|thought| {
+                let content =
+                    thought["encrypted_content"].as_str().unwrap().replace("gAAAAAB", "gAAAAABx");
+                thought["encrypted_content"] = json!(content);
+            }),
+            "could not be decrypted",
+        ),
+    ] {
+        assert!(post(&demo, FIRST, "", &changed).text().contains(why));
+    }
+    let kept = answer(&demo, &ask("x"), FIRST);
+    let reference = |n: usize| json!({"type": "item_reference", "id": kept["output"][n]["id"]});
+    let body = input(json!([user("x"), {"id": kept["output"][0]["id"]}, reference(1), user("y")]));
+    answer(&demo, &body, FIRST);
+    assert_eq!(post(&demo, SECOND, "", &body).status, 404);
+    answer(
+        &demo,
+        &input(json!([user("x"), kept["output"][0], kept["output"][1], user("y")])),
+        FIRST,
+    );
+}
+
+#[test]
+fn responses_are_kept_listed_and_forgotten() {
+    let demo = demo();
+    let first = answer(&demo, &ask("one"), FIRST);
+    let rest = format!("/{}", first["id"].as_str().unwrap());
+    assert_eq!(call(&demo, "GET", FIRST, &rest).json(), first);
+    let cancelled = call(&demo, "POST", FIRST, &format!("{rest}/cancel"));
+    assert!(cancelled.status == 400 && cancelled.text().contains("Cannot cancel a synchronous"));
+    let more = json!({"previous_response_id": first["id"], "instructions": "terse"});
+    let second = answer(&demo, &with("two", more), FIRST);
+    let list = |query: &str| {
+        let rest = format!("/{}/input_items{query}", second["id"].as_str().unwrap());
+        call(&demo, "GET", FIRST, &rest)
+    };
+    let all = list("").json();
+    let data = all["data"].as_array().unwrap();
+    let texts = |reply: &Value| {
+        let items = reply["data"].as_array().unwrap().iter();
+        items
+            .map(|item| item["content"][0]["text"].as_str().unwrap_or("-").to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(keys(&list("").text())[..2], ["object", "data"]);
+    assert_eq!((&all["object"], &all["has_more"]), (&json!("list"), &json!(false)));
+    assert_eq!((&all["first_id"], &all["last_id"]), (&data[0]["id"], &data[3]["id"]));
+    let said = first["output"][1]["content"][0]["text"].as_str().unwrap();
+    assert_eq!(texts(&all), ["two", said, "-", "one"]);
+    let upwards = list("?order=asc&limit=1").json();
+    assert_eq!((texts(&upwards), &upwards["has_more"]), (vec!["one".to_owned()], &json!(true)));
+    let after = list(&format!("?after={}", data[1]["id"].as_str().unwrap())).json();
+    assert_eq!(texts(&after), ["-", "one"]);
+    for wrong in ["?limit=0", "?limit=101", "?order=up", "?after=msg_x"] {
+        assert_eq!(list(wrong).status, 400, "{wrong}");
+    }
+    let gone = call(&demo, "DELETE", FIRST, &rest);
+    let deleted = format!(r#"{{"id":{},"object":"response","deleted":true}}"#, first["id"]);
+    assert_eq!((gone.status, gone.text()), (200, deleted));
+    assert_eq!(call(&demo, "GET", FIRST, &rest).status, 404);
+    for _ in 0..200 {
+        answer(&demo, &ask("more"), FIRST);
+    }
+    let rest = format!("/{}", second["id"].as_str().unwrap());
+    assert_eq!(call(&demo, "GET", FIRST, &rest).status, 404);
+}
+
+#[test]
+fn what_runs_in_the_background_is_looked_at() {
+    let demo = demo();
+    let body = with("x", json!({"background": true}));
+    let begun = answer(&demo, &body, FIRST);
+    assert_eq!((&begun["status"], &begun["output"]), (&json!("queued"), &json!([])));
+    assert_eq!((&begun["background"], &begun["usage"]), (&json!(true), &Value::Null));
+    let rest = format!("/{}", begun["id"].as_str().unwrap());
+    let statuses = [(); 3].map(|()| call(&demo, "GET", FIRST, &rest).json()["status"].clone());
+    assert_eq!(statuses, ["in_progress", "completed", "completed"]);
+    let begun = answer(&demo, &body, FIRST);
+    let rest = format!("/{}", begun["id"].as_str().unwrap());
+    let cancelled = call(&demo, "POST", FIRST, &format!("{rest}/cancel"));
+    assert_eq!((cancelled.status, &cancelled.json()["status"]), (200, &json!("cancelled")));
+    assert_eq!(call(&demo, "GET", FIRST, &rest).json()["status"], "cancelled");
+}
+
+#[test]
+fn a_conversation_is_made_short() {
+    let demo = demo();
+    let items =
+        json!(
+            [user("one"), said_by_model("two"), called("fc_1", "c"), output("c"), user("three"),]
+        );
+    let short = post(&demo, FIRST, "/compact", &input(items.clone()));
+    assert_eq!(short.status, 200, "{}", short.text());
+    assert_eq!(keys(&short.text())[..4], ["id", "object", "created_at", "output"]);
+    let short = short.json();
+    assert_eq!(short["object"], "response.compaction");
+    let output = short["output"].as_array().unwrap();
+    let kinds = output.iter().map(|item| item["type"].as_str().unwrap()).collect::<Vec<_>>();
+    assert_eq!(kinds, ["message", "message", "compaction"]);
+    let next = input(json!([output[0], output[1], output[2], user("four")]));
+    let reply = answer(&demo, &next, FIRST);
+    assert!(reply["output"][1]["content"][0]["text"].as_str().unwrap().contains("four"));
+    let refused = post(&demo, SECOND, "", &next);
+    assert_eq!(refused.json()["error"]["code"], "invalid_encrypted_content");
+    let mut odd = input(items);
+    odd["stream"] = json!(true);
+    let refused = post(&demo, FIRST, "/compact", &odd).json();
+    assert_eq!(refused["error"]["message"], "Unknown parameter: 'stream'.");
 }
 
 fn ask(text: &str) -> Value {
