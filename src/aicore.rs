@@ -63,10 +63,17 @@ pub struct HeaderText(http::HeaderValue);
 pub struct Request<'a> {
     pub url: &'a Url,
     pub headers: &'a [(&'static str, &'a HeaderText)],
-    /// `None`: GET. Otherwise POST.
-    pub body: Option<&'a [u8]>,
+    pub method: Method<'a>,
     /// A shorter limit to silences than the configured one.
     pub silence_max: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Method<'a> {
+    Get,
+    Delete,
+    /// With this body.
+    Post(&'a [u8]),
 }
 
 /// An answer whose body is still to be read. Dropped before its end, the connection is closed.
@@ -128,7 +135,7 @@ impl AiCore {
             result = wire::during(&repeat, || self.run(request));
         }
         let host = request.url.host();
-        let (parts, body) = result.map_err(|e| failure(e, host, request.body))?.into_parts();
+        let (parts, body) = result.map_err(|e| failure(e, host, request.method))?.into_parts();
         Ok(Response {
             status: parts.status.as_u16(),
             headers: parts.headers,
@@ -141,9 +148,14 @@ impl AiCore {
     fn run(&self, request: &Request<'_>) -> Result<http::Response<ureq::Body>, ureq::Error> {
         let agent = self.agent(request.url);
         let head = head(request);
-        match request.body {
-            None => agent.run(head),
-            Some(bytes) => {
+        match request.method {
+            Method::Get => agent.run(head),
+            Method::Delete => {
+                let mut delete = head;
+                *delete.method_mut() = http::Method::DELETE;
+                agent.run(delete)
+            }
+            Method::Post(bytes) => {
                 let mut post = head.map(|()| bytes);
                 *post.method_mut() = http::Method::POST;
                 agent.run(post)
@@ -171,7 +183,7 @@ impl Response {
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         let body = &mut self.body;
         let read = wire::during(&self.call, || body.read(buffer));
-        read.map_err(|e| match failure(ureq::Error::Io(e), &self.host, None) {
+        read.map_err(|e| match failure(ureq::Error::Io(e), &self.host, Method::Get) {
             Error::Unreachable { what } => Error::BadReply { what },
             other => other,
         })
@@ -312,8 +324,9 @@ fn is_disconnect(error: &ureq::Error) -> bool {
 }
 
 /// What a failed call was, in words for the person at the client.
-fn failure(error: ureq::Error, host: &str, body: Option<&[u8]>) -> Error {
+fn failure(error: ureq::Error, host: &str, method: Method<'_>) -> Error {
     use std::io::ErrorKind;
+    let bytes = if let Method::Post(body) = method { body.len() } else { 0 };
     let error = match error {
         ureq::Error::Io(e) => match e.downcast::<ureq::Error>() {
             Ok(inner) => inner,
@@ -336,9 +349,8 @@ fn failure(error: ureq::Error, host: &str, body: Option<&[u8]>) -> Error {
         }
         ureq::Error::Io(e)
             if matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
-                && body.is_some_and(|b| b.len() > 256 * 1024) =>
+                && bytes > 256 * 1024 =>
         {
-            let bytes = body.map_or(0, <[u8]>::len);
             let what = format!(
                 "{host} closed the connection while a request of {bytes} bytes was being sent; it may be too large for it."
             );

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::aicore::{AiCore, HeaderText, Request, Response, Settings, Url};
+use crate::aicore::{AiCore, HeaderText, Method, Request, Response, Settings, Url};
 use crate::envelope::quoted;
 use crate::sse;
 
@@ -45,7 +45,7 @@ pub fn ask(question: &Question, out: &mut impl Write) -> Result<(), String> {
         question.is_stream,
         if question.is_stream { r#","stream_options":{"include_usage":true}"# } else { "" }
     );
-    let mut response = proxy.send("/chat/completions", Some(body.as_bytes()))?;
+    let mut response = proxy.send("/chat/completions", Method::Post(body.as_bytes()))?;
     let usage = match question.is_stream {
         true => print_stream(&mut response, out)?,
         false => print_whole(&mut response, out)?,
@@ -63,15 +63,17 @@ struct Proxy<'a> {
 
 impl Proxy<'_> {
     fn first_model(&self) -> Result<String, String> {
-        let body =
-            self.send("/models", None)?.read_all(ANSWER_BYTES_MAX).map_err(|e| e.to_string())?;
+        let body = self
+            .send("/models", Method::Get)?
+            .read_all(ANSWER_BYTES_MAX)
+            .map_err(|e| e.to_string())?;
         let list: Value =
             serde_json::from_slice(&body).map_err(|e| format!("its list of models: {e}"))?;
         let name = list.pointer("/data/0/id").and_then(Value::as_str);
         name.map(str::to_owned).ok_or_else(|| "the proxy has no model".into())
     }
 
-    fn send(&self, path: &str, body: Option<&[u8]>) -> Result<Response, String> {
+    fn send(&self, path: &str, method: Method<'_>) -> Result<Response, String> {
         let at = &self.question.base_url;
         let url = Url::parse(&format!("{at}{path}"))?;
         let key = self.question.key.as_deref().unwrap_or("none");
@@ -79,7 +81,7 @@ impl Proxy<'_> {
             .map_err(|e| format!("the client key {e}"))?;
         let json = HeaderText::new("application/json")?;
         let headers = [("authorization", &authorization), ("content-type", &json)];
-        let request = Request { url: &url, headers: &headers, body, silence_max: None };
+        let request = Request { url: &url, headers: &headers, method, silence_max: None };
         let hint = "Is the proxy running, with the same configuration?";
         let mut response = self.http.send(&request, None).map_err(|e| format!("{e} {hint}"))?;
         if response.status == 200 {

@@ -109,6 +109,10 @@ pub struct Limits {
     pub vault_entries_max: usize,
     pub vault_bytes_max: usize,
     pub vault_age_ms_max: u64,
+    /// Responses of models whose vendors keep none: how many, how large and how long after their last use they are kept.
+    pub responses_entries_max: usize,
+    pub responses_bytes_max: usize,
+    pub responses_age_ms_max: u64,
     /// Whether images that a client names by URL are fetched for models that take them only within the request.
     pub fetch_images: bool,
     /// Hosts they may come from though they are not of the public internet.
@@ -533,7 +537,7 @@ fn cors_origins(reader: &mut Reader, json: Option<&Json>) -> Vec<String> {
 /// Name, least, most, and where it goes.
 type LimitRow = (&'static str, u64, u64, fn(&mut Limits, u64));
 
-const LIMITS: [LimitRow; 16] = [
+const LIMITS: [LimitRow; 19] = [
     ("body_bytes_max", 1024, 1 << 30, |l, n| l.body_bytes_max = n as usize),
     ("reply_bytes_max", 1024, 1 << 30, |l, n| l.reply_bytes_max = n as usize),
     ("connections_max", 1, 1_000_000, |l, n| l.connections_max = n as usize),
@@ -548,6 +552,9 @@ const LIMITS: [LimitRow; 16] = [
     ("vault_entries_max", 0, 10_000_000, |l, n| l.vault_entries_max = n as usize),
     ("vault_bytes_max", 0, 1 << 34, |l, n| l.vault_bytes_max = n as usize),
     ("vault_age_ms_max", 0, 7 * 86_400_000, |l, n| l.vault_age_ms_max = n),
+    ("responses_entries_max", 0, 10_000_000, |l, n| l.responses_entries_max = n as usize),
+    ("responses_bytes_max", 0, 1 << 34, |l, n| l.responses_bytes_max = n as usize),
+    ("responses_age_ms_max", 0, 30 * 86_400_000, |l, n| l.responses_age_ms_max = n),
     ("image_bytes_max", 1024, 1 << 28, |l, n| l.image_bytes_max = n as usize),
     ("image_ms_max", 100, 600_000, |l, n| l.image_ms_max = n),
 ];
@@ -607,6 +614,9 @@ impl Default for Limits {
             vault_entries_max: 20_000,
             vault_bytes_max: 64 << 20,
             vault_age_ms_max: 24 * 3_600_000,
+            responses_entries_max: 10_000,
+            responses_bytes_max: 32 << 20,
+            responses_age_ms_max: 24 * 3_600_000,
             fetch_images: true,
             fetch_images_from: Vec::new(),
             // In base64 it is just under the 20 MB that Bedrock takes as a request for Claude, and Gemini with files in it.

@@ -3,15 +3,18 @@
 //! What is decided for its request ([`Conversion::prepare`]) is undone in its reply, whole or streamed.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::chat::fit::Undo;
-use crate::chat::{Brackets, Event, Request, Usage, fold};
+use crate::chat::{Brackets, Event, Request, Seal, Usage, fold};
+use crate::dialect::openai_responses::marks::marked;
 use crate::dialect::{
     Passed, Passing, ReplyHead, ReplyWriter, StreamDecoder, StreamEncoder, Target, UpstreamDialect,
 };
 use crate::error::Error;
 use crate::families::Grammar;
 use crate::sse::Frame;
+use crate::stored::{Stored, Turn};
 use crate::vault::{Recorder, Vault};
 
 /// How the replies to one request are converted.
@@ -28,6 +31,25 @@ pub struct Conversion {
 pub struct ForClient {
     pub writer: Box<dyn ReplyWriter>,
     pub head: ReplyHead,
+    /// Where the reply is kept, if it is.
+    pub keeping: Option<Keeping>,
+}
+
+/// Where a reply is kept, and with what.
+#[derive(Debug)]
+pub struct Keeping {
+    pub stored: Arc<Stored>,
+    pub id: String,
+    /// See [`Turn`].
+    pub input: Vec<u8>,
+    pub previous: Option<String>,
+}
+
+impl Keeping {
+    fn keep(&self, response: Vec<u8>) {
+        let turn = Turn { input: self.input.clone(), response, previous: self.previous.clone() };
+        self.stored.keep(self.id.clone(), turn, Instant::now());
+    }
 }
 
 impl Conversion {
@@ -44,8 +66,8 @@ impl Conversion {
         Ok((body, Conversion { dialect: grammar.dialect, undo, client, vault }))
     }
 
-    /// A whole reply for the client.
-    pub fn whole(&self, body: &[u8]) -> Result<(Vec<u8>, Option<Usage>), Error> {
+    /// A whole reply for the client, of the deployment with this mark.
+    pub fn whole(&self, body: &[u8], mark: &str) -> Result<(Vec<u8>, Option<Usage>), Error> {
         let mut brackets = Brackets::new(&self.seed());
         self.dialect.decode(body, &mut brackets);
         brackets.end();
@@ -53,13 +75,18 @@ impl Conversion {
         let mut told = vec![];
         brackets.drain().for_each(|event| undo.event(event, &mut told));
         let mut recorder = Recorder::default();
+        told.iter_mut().for_each(|event| own(event, mark));
         told.iter().for_each(|event| recorder.event(event, &self.vault));
         let reply = fold(told)?;
-        Ok((self.client.writer.whole(&reply, &self.client.head), reply.usage))
+        let body = self.client.writer.whole(&reply, &self.client.head);
+        if let Some(keeping) = &self.client.keeping {
+            keeping.keep(body.clone());
+        }
+        Ok((body, reply.usage))
     }
 
-    /// A stream for the client.
-    pub fn stream(&self) -> ConvertedStream<'_> {
+    /// A stream for the client, of the deployment with this mark.
+    pub fn stream<'a>(&'a self, mark: &'a str) -> ConvertedStream<'a> {
         ConvertedStream {
             decoder: self.dialect.stream_decoder(),
             brackets: Brackets::new(&self.seed()),
@@ -67,6 +94,8 @@ impl Conversion {
             encoder: self.client.writer.stream(&self.client.head),
             recorder: Recorder::default(),
             vault: &self.vault,
+            keeping: self.client.keeping.as_ref(),
+            mark,
             told: vec![],
             usage: None,
         }
@@ -78,8 +107,12 @@ impl Conversion {
     }
 
     /// A whole reply as the client's stream, all at once.
-    pub fn whole_as_stream(&self, body: &[u8]) -> Result<(Vec<u8>, Option<Usage>), Error> {
-        let mut stream = self.stream();
+    pub fn whole_as_stream(
+        &self,
+        body: &[u8],
+        mark: &str,
+    ) -> Result<(Vec<u8>, Option<Usage>), Error> {
+        let mut stream = self.stream(mark);
         let mut out = vec![];
         self.dialect.decode(body, &mut stream.brackets);
         stream.brackets.end();
@@ -95,6 +128,13 @@ impl Conversion {
     }
 }
 
+/// What can only be read by the deployment that made it has its mark.
+fn own(event: &mut Event, mark: &str) {
+    if let Event::Seal(Seal::OpenAi { id, encrypted }) = event {
+        (*id, *encrypted) = (marked(id, mark), marked(encrypted, mark));
+    }
+}
+
 /// A stream that is converted on its way.
 pub struct ConvertedStream<'a> {
     decoder: Box<dyn StreamDecoder>,
@@ -103,6 +143,8 @@ pub struct ConvertedStream<'a> {
     encoder: Box<dyn StreamEncoder>,
     recorder: Recorder,
     vault: &'a Vault,
+    keeping: Option<&'a Keeping>,
+    mark: &'a str,
     told: Vec<Event>,
     usage: Option<Usage>,
 }
@@ -115,7 +157,8 @@ impl ConvertedStream<'_> {
             self.undo.event(event, &mut self.told);
         }
         let mut end = None;
-        for event in self.told.drain(..) {
+        for mut event in self.told.drain(..) {
+            own(&mut event, self.mark);
             if let Event::Failed(error) = event {
                 end = Some(Passed::Failed(error));
                 continue;
@@ -124,7 +167,12 @@ impl ConvertedStream<'_> {
             self.encoder.event(&event, out);
             match event {
                 Event::Usage(usage) => self.usage = Some(usage),
-                Event::Stop(_) => end = Some(Passed::Done),
+                Event::Stop(_) => {
+                    end = Some(Passed::Done);
+                    if let Some((keeping, whole)) = self.keeping.zip(self.encoder.kept()) {
+                        keeping.keep(whole);
+                    }
+                }
                 _ => {}
             }
         }

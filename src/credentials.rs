@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use crate::aicore::{AiCore, HeaderText, Request, Url};
+use crate::aicore::{AiCore, HeaderText, Method, Request, Url};
 use crate::config::ServiceKey;
 use crate::error::Error;
 use crate::upstream_error;
@@ -187,7 +187,7 @@ impl Credentials {
         let request = Request {
             url: &self.url,
             headers: &[("content-type", &content_type), ("accept", &accept)],
-            body: Some(self.body.as_bytes()),
+            method: Method::Post(self.body.as_bytes()),
             silence_max: Some(SILENCE_MAX),
         };
         let mut response = aicore.send(&request, None)?;

@@ -10,6 +10,7 @@
 //! GET  /v2/lm/deployments[/{id}|/$count]  filtered and paged as the real list is (4.1)
 //! GET  /v2/lm/configurations/{id}         for deployments that do not name their model (4.1)
 //! POST /v2/inference/deployments/{id}/…   the deployment's family decides: see FAMILIES
+//! GET, DELETE …/{id}/responses/{id}       what such a deployment keeps (5a)
 //! ```
 //!
 //! An answer is one of the demo's own: the user's text comes back in a sentence, tools are called
@@ -292,6 +293,7 @@ const FAMILIES: &[Family] = &[
 /// is a refusal.
 struct Call<'a> {
     deployment: &'a Deployment,
+    method: &'a str,
     /// Behind `…/deployments/{id}/`.
     suffix: &'a str,
     query: &'a str,
@@ -303,6 +305,8 @@ struct Call<'a> {
     number: u64,
     /// Digests of the prefixes that prompt caches hold.
     cache: &'a Mutex<HashSet<String>>,
+    /// What deployments keep of their responses.
+    kept: &'a Mutex<azure::Kept>,
 }
 
 /// What all connections share.
@@ -316,6 +320,7 @@ struct Core {
     access_tokens: Mutex<HashMap<String, Instant>>,
     faults: Mutex<Vec<Fault>>,
     cache: Mutex<HashSet<String>>,
+    kept: Mutex<azure::Kept>,
     /// Marker key → requests that had it.
     marked: Mutex<HashMap<String, usize>>,
     journal: Mutex<Journal>,
@@ -346,6 +351,7 @@ impl Core {
             access_tokens: Mutex::default(),
             faults: Mutex::default(),
             cache: Mutex::default(),
+            kept: Mutex::default(),
             marked: Mutex::default(),
             journal: Mutex::default(),
             hung_up: AtomicUsize::default(),
@@ -442,7 +448,7 @@ impl Core {
             }
             Some((Place::Inference, _)) => {
                 self.authorize(head)?;
-                method(head, "POST")?;
+                inference_method(head)?;
                 let group = resource_group(head)?;
                 self.inference(head, group, body)
             }
@@ -537,16 +543,24 @@ impl Core {
         let family = FAMILIES.iter().find(|f| f.executable == deployment.executable);
         let family = family.ok_or_else(missing)?;
         let kind = head.header("content-type").unwrap_or_default().split(';').next();
-        if !kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
+        let is_bare = body.is_empty() && suffix.starts_with(RESPONSES);
+        if !is_bare
+            && !kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+        {
             return Err(Answer::text(415, "Unsupported Media Type"));
         }
         let fault = match self.queued(head, false) {
             Some(fault) => fault,
-            None => self.marked(body).map_err(|why| ai_api_error(400, "0", &why, head.path()))?,
+            None => {
+                let before = azure::spoken_before(&self.kept, deployment, body);
+                let whole = before.as_deref().unwrap_or(body);
+                self.marked(whole).map_err(|why| ai_api_error(400, "0", &why, head.path()))?
+            }
         };
         let number = self.counter.fetch_add(1, Ordering::SeqCst);
         let call = Call {
             deployment,
+            method: &head.method,
             suffix,
             query: head.query(),
             accept: head.header("accept").unwrap_or_default(),
@@ -554,8 +568,9 @@ impl Core {
             fault: &fault,
             number,
             cache: &self.cache,
+            kept: &self.kept,
         };
-        let answer = (family.serve)(&call)?.with_error((family.error_frame)(&call));
+        let answer = (family.serve)(&call)?.with_error(vec![(family.error_frame)(&call)]);
         Ok((fault.answer_instead(family.error_body).unwrap_or(answer), fault))
     }
 
@@ -662,6 +677,15 @@ fn method(head: &Head, wanted: &str) -> Result<(), Answer> {
     if head.method == wanted { Ok(()) } else { Err(Answer::text(405, "Method Not Allowed")) }
 }
 
+/// What a deployment keeps is read and deleted, too.
+fn inference_method(head: &Head) -> Result<(), Answer> {
+    let suffix = deployment_path(head.path()).map_or("", |(_, suffix)| suffix);
+    match head.method.as_str() {
+        "GET" | "DELETE" if suffix.starts_with(RESPONSES) => Ok(()),
+        _ => method(head, "POST"),
+    }
+}
+
 fn resource_group(head: &Head) -> Result<&str, Answer> {
     head.header("ai-resource-group").filter(|group| !group.is_empty()).ok_or_else(|| {
         ai_api_error(400, "01010076", "Missing required header: AI-Resource-Group", head.path())
@@ -731,5 +755,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 const INFERENCE: &str = "/v2/inference/deployments/";
+const RESPONSES: &str = "responses/";
 const SEEN_MAX: usize = 1000;
 const SEEN_BODY_BYTES_MAX: usize = 64 << 20;

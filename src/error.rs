@@ -16,6 +16,8 @@ pub enum Error {
     Unauthorized,
     /// No deployment has this name. `known` are the names there are.
     UnknownModel { name: String, known: Vec<String> },
+    /// No response with this id is kept. `path` is where the request names it, or empty for the URL.
+    NoSuchResponse { path: &'static str, id: String, why: &'static str },
     /// The path belongs to no API of ours.
     NoSuchRoute { path: String },
     /// The path exists, the method does not. `allow` is the value of the Allow header.
@@ -72,7 +74,9 @@ impl Error {
         match self {
             Error::BadRequest { .. } | Error::Refused { .. } => 400,
             Error::Unauthorized => 401,
-            Error::UnknownModel { .. } | Error::NoSuchRoute { .. } => 404,
+            Error::UnknownModel { .. }
+            | Error::NoSuchResponse { .. }
+            | Error::NoSuchRoute { .. } => 404,
             Error::WrongMethod { .. } => 405,
             Error::SlowBody => 408,
             Error::TooLarge { .. } => 413,
@@ -102,6 +106,9 @@ impl Error {
             Error::Refused { .. } => Some("unsupported_parameter"),
             Error::Unauthorized => Some("invalid_api_key"),
             Error::UnknownModel { .. } => Some("model_not_found"),
+            Error::NoSuchResponse { path: "previous_response_id", .. } => {
+                Some("previous_response_not_found")
+            }
             Error::Upstream { code, .. } => code.as_deref(),
             _ => None,
         }
@@ -112,6 +119,7 @@ impl Error {
         match self {
             Error::BadRequest { path, .. } | Error::Refused { path, .. } => Some(path),
             Error::UnknownModel { .. } => Some("model"),
+            Error::NoSuchResponse { path, .. } => Some(path).filter(|p| !p.is_empty()).copied(),
             Error::Upstream { param, .. } => param.as_deref(),
             _ => None,
         }
@@ -176,9 +184,10 @@ impl fmt::Display for Error {
             Error::UnknownModel { name, known } => {
                 write!(f, "The model `{name}` does not exist. There are: {}.", known.join(", "))
             }
+            Error::NoSuchResponse { id, why, .. } => write!(f, "Response with id '{id}' not found: {why}"),
             Error::NoSuchRoute { path } => write!(
                 f,
-                "There is nothing at {path}. Here are POST /v1/chat/completions, POST /v1/messages, POST /v1/embeddings, \
+                "There is nothing at {path}. Here are POST /v1/chat/completions, POST /v1/responses, POST /v1/messages, POST /v1/embeddings, \
                  POST /v1/rerank and GET /v1/models; the base URL for OpenAI clients ends in /v1, that for \
                  Anthropic clients does not."
             ),

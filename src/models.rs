@@ -14,6 +14,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::aicore::Url;
+use crate::auth;
 use crate::config::Config;
 use crate::deployed::Deployed;
 use crate::error::Error;
@@ -64,6 +65,11 @@ pub struct Deployment {
     /// See [`Embeddings::other_path`](crate::families::Embeddings).
     pub other_embeddings: Option<Url>,
     pub rerank: Option<Url>,
+    /// OpenAI's Responses API, where its model has it.
+    pub responses: Option<Url>,
+    pub compact: Option<Url>,
+    /// What ids of what it keeps are marked with: 8 hexadecimal digits.
+    pub mark: String,
     pub remembered: Remembered,
     /// What it has is `other`.
     pub is_other: AtomicBool,
@@ -120,6 +126,14 @@ impl Models {
         let found = found.and_then(|(at, is_long)| Some((self.models.get(at)?, is_long)));
         let name = || name.chars().take(200).collect();
         found.ok_or_else(|| Error::UnknownModel { name: name(), known: self.names() })
+    }
+
+    /// The deployment that marks its ids with this, and its model.
+    pub fn marked(&self, mark: &str) -> Option<(&Model, &Deployment)> {
+        let known = self.models.iter().map(|model| model.known().unwrap_or(model));
+        known
+            .flat_map(|model| model.deployments.iter().map(move |deployment| (model, deployment)))
+            .find(|(_, deployment)| deployment.mark == mark)
     }
 
     /// All models, in the order of the configuration.
@@ -196,6 +210,11 @@ impl Model {
 }
 
 impl Deployment {
+    /// A kept response of this id, and what the rest of the path and query says of it.
+    pub fn response(&self, id: &str, rest: &str) -> Result<Url, String> {
+        Url::parse(&format!("{}/responses/{id}{rest}", self.base))
+    }
+
     /// What helped once is done to all its requests from now on.
     pub fn remember(&self, cure: Cure) {
         log::warn!("deployment {}: requests go without `{cure}`, which it refuses", self.id);
@@ -241,6 +260,12 @@ fn deployment(
         embeddings: embeddings.map(|e| at(e.path)).transpose()?,
         other_embeddings: embeddings.and_then(|e| e.other_path).map(at).transpose()?,
         rerank: service.and_then(|s| s.rerank_path).map(at).transpose()?,
+        responses: service.and_then(|s| s.responses).map(|r| at(r.path)).transpose()?,
+        compact: service
+            .and_then(|s| s.responses)
+            .map(|r| at(&format!("{}/compact", r.path)))
+            .transpose()?,
+        mark: auth::digest(base)[..4].iter().map(|byte| format!("{byte:02x}")).collect(),
         remembered: Remembered::default(),
         is_other: AtomicBool::new(false),
     })

@@ -5,6 +5,7 @@
 //! Core: a client is a [`Client`], AI Core an [`AiCore`].
 
 mod exchange;
+mod responses;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -19,7 +20,7 @@ use serde::Deserialize;
 use exchange::Exchange;
 
 use crate::aicore::{
-    AiCore, FetchSettings, Fetcher, HeaderText, Request, Response, Settings, URLS_MAX, Url,
+    AiCore, FetchSettings, Fetcher, HeaderText, Method, Request, Response, Settings, URLS_MAX, Url,
 };
 use crate::auth::Auth;
 use crate::chat::Source;
@@ -28,13 +29,17 @@ use crate::convert::{Conversion, ForClient};
 use crate::credentials::Credentials;
 use crate::deployed::{self, Deployed};
 use crate::dialect::openai_chat::{self, ChatCompletions, PassStream, Quirks};
-use crate::dialect::{ClientDialect, Target, anthropic, embeddings, rerank};
+use crate::dialect::openai_responses::marks::{self, Owner};
+use crate::dialect::{
+    Asked, ClientDialect, Target, anthropic, embeddings, openai_responses, rerank,
+};
 use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::families::{Grammar, Passes, Service, claude};
 use crate::healing::{CURES_MAX, Cure};
 use crate::models::{Deployment, Model, Models};
 use crate::routes::{Action, Route, route};
+use crate::stored::Stored;
 use crate::vault::{Bounds, Vault};
 use crate::{healing, local, media, upstream_error};
 
@@ -83,6 +88,7 @@ pub struct Relay {
     pub models: Models,
     fetcher: Fetcher,
     vault: Arc<Vault>,
+    stored: Arc<Stored>,
     adds_cache_points: bool,
     auth: Auth,
     subaccounts: Vec<Subaccount>,
@@ -122,6 +128,11 @@ impl Relay {
             bytes_max: config.limits.vault_bytes_max,
             age_max: Duration::from_millis(config.limits.vault_age_ms_max),
         };
+        let stored = Bounds {
+            entries_max: config.limits.responses_entries_max,
+            bytes_max: config.limits.responses_bytes_max,
+            age_max: Duration::from_millis(config.limits.responses_age_ms_max),
+        };
         let one = |e: String| vec![e];
         let subaccounts = config.subaccounts.iter().map(Subaccount::new);
         Ok(Relay {
@@ -131,6 +142,7 @@ impl Relay {
             aicore: Arc::new(AiCore::new(&settings).map_err(|e| one(format!("upstream_ca: {e}")))?),
             fetcher: Fetcher::new(&fetching).map_err(|e| one(format!("upstream_ca: {e}")))?,
             vault: Arc::new(Vault::new(bounds)),
+            stored: Arc::new(Stored::new(stored)),
             adds_cache_points: config.adds_cache_points,
             limits: config.limits.clone(),
             cors_origins: cors_origins(config),
@@ -173,6 +185,10 @@ impl Relay {
                 exchange.answer_json(200, local::model(&self.models, name, exchange.dialect)?)
             }
             Action::Telemetry => exchange.answer_json(200, "{}"),
+            Action::Response
+            | Action::DeleteResponse
+            | Action::CancelResponse
+            | Action::InputItems => self.kept_response(exchange, &route),
             _ => self.relay(exchange, &route),
         }
     }
@@ -206,7 +222,8 @@ impl Relay {
         if route.action == Action::CountTokens {
             return exchange.answer_json(200, local::count(&body, model)?);
         }
-        let is_stream = matches!(route.action, Action::ChatCompletions | Action::Messages)
+        let can_stream = [Action::ChatCompletions, Action::Responses, Action::Messages];
+        let is_stream = can_stream.contains(&route.action)
             && body.get::<bool>("stream", "true or false")?.unwrap_or(false);
         if is_stream {
             exchange.line.borrow_mut().is_stream = true;
@@ -214,15 +231,17 @@ impl Relay {
         }
         let action = route.action;
         let wanted = Wanted { action, name: &name, model, is_long_context, is_stream };
+        let (grammar, api) = spoken(service, &wanted, &body);
         let (bytes, way) = match action {
             Action::Embeddings => embeddings_way(exchange, service, &body)?,
             Action::Rerank => rerank_way(exchange, model, &body)?,
-            _ => {
-                let grammar = service.grammar.as_ref().ok_or(Error::Internal)?;
-                self.chat_way(exchange, &wanted, grammar, &mut body)?
-            }
+            _ => self.chat_way(exchange, &wanted, grammar.ok_or(Error::Internal)?, &mut body)?,
         };
-        let call = Call { action, is_stream, bytes, way, model: name };
+        let owner = match api {
+            Api::Responses => owner(model, &Envelope::parse(bytes.to_vec())?)?,
+            Api::Own => None,
+        };
+        let call = Call { action, api, is_stream, bytes, way, owner, model: name };
         self.try_deployments(exchange, model, &call)
     }
 
@@ -234,19 +253,24 @@ impl Relay {
         grammar: &Grammar,
         body: &'a mut Envelope,
     ) -> Result<(Cow<'a, [u8]>, Way), Error> {
-        let client: &dyn ClientDialect = match wanted.action {
-            Action::Messages => &anthropic::Messages,
-            _ => &ChatCompletions,
-        };
-        client.check(body)?;
         let model = wanted.model.deployed_name();
         match (wanted.action, grammar.passes) {
-            (Action::ChatCompletions, Passes::OpenAi { edit, quirks }) => {
+            (Action::ChatCompletions, Passes::OpenAi { edit, quirks })
+                if !openai_responses::is_meant(body) =>
+            {
                 exchange.line.borrow_mut().dropped = edit(body, model)?;
                 let wants_usage = wanted.is_stream && ask_for_usage(body, quirks)?;
                 Ok((body.to_bytes(), Way::Passes { wants_usage, quirks }))
             }
+            (Action::Responses | Action::Compact, Passes::Responses { edit }) => {
+                openai_responses::check(body)?;
+                self.recall(body)?;
+                let (dropped, tools) = edit(body, model)?;
+                exchange.line.borrow_mut().dropped = dropped;
+                Ok((body.to_bytes(), Way::PassesResponses(tools.into())))
+            }
             (Action::Messages, Passes::Anthropic { edit }) if claude::passes(body) => {
+                anthropic::Messages.check(body)?;
                 let bytes = body.to_bytes().len();
                 self.fetch_media(exchange, bytes, |named| claude::pass::each_url(body, named))?;
                 let betas = exchange.client.header("anthropic-beta");
@@ -256,7 +280,7 @@ impl Relay {
                 Ok((body.to_bytes(), Way::PassesMessages))
             }
             _ => {
-                let (bytes, conversion) = self.convert(exchange, wanted, client, grammar, body)?;
+                let (bytes, conversion) = self.convert(exchange, wanted, grammar, body)?;
                 Ok((bytes.into(), Way::Converted(conversion.into())))
             }
         }
@@ -267,11 +291,10 @@ impl Relay {
         &self,
         exchange: &Rc<Exchange>,
         wanted: &Wanted<'_>,
-        client: &dyn ClientDialect,
         grammar: &Grammar,
         body: &Envelope,
     ) -> Result<(Vec<u8>, Conversion), Error> {
-        let asked = client.decode(body)?;
+        let asked = self.understood(wanted.action, body)?;
         let mut request = asked.request;
         if !grammar.dialect.takes_urls() {
             let bytes = body.to_bytes().len();
@@ -279,6 +302,7 @@ impl Relay {
         }
         self.vault.restore(&mut request, Instant::now());
         let head = local::reply_head(wanted.name);
+        let keeping = self.keeping(wanted.action, body, &head);
         let model = wanted.model.deployed_name();
         let target = Target { model, is_stream: wanted.is_stream };
         let converted = Conversion::prepare(
@@ -286,7 +310,7 @@ impl Relay {
             &mut request,
             &target,
             self.adds_cache_points,
-            ForClient { writer: asked.writer, head },
+            ForClient { writer: asked.writer, head, keeping },
             self.vault.clone(),
         );
         exchange.note_dropped(request.dropped.iter().map(|path| path.to_string()).collect());
@@ -307,6 +331,25 @@ impl Relay {
             }
             error => error,
         })
+    }
+
+    /// A client's request in words of our own.
+    fn understood(&self, action: Action, body: &Envelope) -> Result<Asked, Error> {
+        let read = |client: &dyn ClientDialect| {
+            client.check(body)?;
+            client.decode(body)
+        };
+        match action {
+            Action::Messages => read(&anthropic::Messages),
+            Action::Responses => self.with_memory(body, |responses| read(responses)),
+            Action::Compact => self.with_memory(body, |responses| responses.decode_compact(body)),
+            _ if openai_responses::is_meant(body) => {
+                let asked = self.with_memory(body, |responses| read(responses))?;
+                let wants_usage = wants_usage(body)?;
+                Ok(Asked { writer: Box::new(openai_chat::Writer { wants_usage }), ..asked })
+            }
+            _ => read(&ChatCompletions),
+        }
     }
 
     /// Asks the AI API what a deployment of the model serves. Where it does not say, the model is what its name was taken
@@ -354,7 +397,8 @@ impl Relay {
                 ("accept", &self.json),
             ];
             let silence_max = Some(LOOK_UP_SILENCE_MAX);
-            let request = Request { url: &url, headers: &headers, body: None, silence_max };
+            let request =
+                Request { url: &url, headers: &headers, method: Method::Get, silence_max };
             let mut response = self.aicore.send(&request, Some(exchange.clone()))?;
             let body = response.read_all(ERROR_BYTES_MAX)?;
             match response.status {
@@ -402,7 +446,7 @@ impl Relay {
         call: &Call<'_>,
     ) -> Result<(), Error> {
         let mut failure = Error::UnknownModel { name: call.model.clone(), known: vec![] };
-        for deployment in model.in_turn().take(self.limits.tries as usize) {
+        for deployment in call.in_turn(model).into_iter().take(self.limits.tries as usize) {
             exchange.next_try(deployment);
             let result = match &call.way {
                 Way::Embeds(asked) => self.embed(exchange, model, deployment, call, asked),
@@ -442,8 +486,13 @@ impl Relay {
                     let mut stream = anthropic::PassStream::new(&call.model);
                     exchange.pass_stream(response, &mut stream)
                 }
+                Way::PassesResponses(tools) => {
+                    let mark = &deployment.mark;
+                    let mut stream = openai_responses::PassStream::new(&call.model, tools, mark);
+                    exchange.pass_stream(response, &mut stream)
+                }
                 Way::Converted(conversion) => {
-                    exchange.pass_stream(response, &mut conversion.stream())
+                    exchange.pass_stream(response, &mut conversion.stream(&deployment.mark))
                 }
                 Way::Embeds(_) | Way::Ranks(_) => Err(Error::Internal),
             };
@@ -452,7 +501,10 @@ impl Relay {
         let (body, usage) = match &call.way {
             Way::Passes { quirks, .. } => openai_chat::pass_reply(body, &call.model, *quirks)?,
             Way::PassesMessages => anthropic::pass_reply(body, &call.model)?,
-            Way::Converted(conversion) => conversion.whole(&body)?,
+            Way::PassesResponses(tools) => {
+                openai_responses::pass_reply(body, &call.model, tools, &deployment.mark)?
+            }
+            Way::Converted(conversion) => conversion.whole(&body, &deployment.mark)?,
             Way::Ranks(asked) => (asked.reply(body, &call.model)?, None),
             Way::Embeds(_) => return Err(Error::Internal),
         };
@@ -471,7 +523,7 @@ impl Relay {
         let Way::Converted(conversion) = &call.way else { return Err(Error::Internal) };
         let mut response = self.post(exchange, deployment, call, &bytes)?;
         let body = response.read_all(self.limits.reply_bytes_max)?;
-        let (frames, usage) = conversion.whole_as_stream(&body)?;
+        let (frames, usage) = conversion.whole_as_stream(&body, &deployment.mark)?;
         exchange.line.borrow_mut().usage = usage;
         exchange.end_stream(&frames)
     }
@@ -514,7 +566,12 @@ impl Relay {
         let mut url = call.url(deployment, is_other).ok_or(Error::Internal)?;
         let subaccount = self.subaccounts.get(deployment.subaccount).ok_or(Error::Internal)?;
         let accept = if call.is_stream { &self.event_stream } else { &self.json };
-        let (mut body, removed) = deployment.remembered.apply(bytes);
+        let (bytes, foreign) = match call.api {
+            Api::Responses => marks::body_for(bytes, &deployment.mark),
+            Api::Own => (Cow::Borrowed(bytes), vec![]),
+        };
+        exchange.note_dropped(foreign.into_iter().map(Cow::into_owned).collect());
+        let (mut body, removed) = deployment.remembered.apply(&bytes);
         exchange.note_dropped(removed);
         let mut cures: Vec<Cure> = vec![];
         let (mut has_renewed, mut has_turned) = (false, false);
@@ -527,7 +584,8 @@ impl Relay {
                 ("accept", accept),
             ];
             headers.extend(subaccount.tenant.as_ref().map(|tenant| ("ai-tenant-id", tenant)));
-            let request = Request { url, headers: &headers, body: Some(&body), silence_max: None };
+            let request =
+                Request { url, headers: &headers, method: Method::Post(&body), silence_max: None };
             exchange.line.borrow_mut().upstream_id = None;
             let mut response = self.aicore.send(&request, Some(exchange.clone()))?;
             let upstream_id = response.header("x-request-id").map(str::to_owned);
@@ -631,8 +689,20 @@ struct Call<'a> {
     model: String,
     bytes: Cow<'a, [u8]>,
     action: Action,
+    api: Api,
     is_stream: bool,
     way: Way,
+    /// Whose ids it holds.
+    owner: Option<Owner>,
+}
+
+/// Which of a deployment's APIs is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Api {
+    /// The one of its family.
+    Own,
+    /// OpenAI's Responses.
+    Responses,
 }
 
 /// How the reply reaches the client.
@@ -644,6 +714,8 @@ enum Way {
     },
     /// As Anthropic's Messages have it.
     PassesMessages,
+    /// As OpenAI's Responses have it.
+    PassesResponses(Box<openai_responses::Tools>),
     Converted(Box<Conversion>),
     Embeds(Box<embeddings::Asked>),
     Ranks(Box<rerank::Asked>),
@@ -664,6 +736,8 @@ impl Call<'_> {
         let usual = match self.action {
             Action::Embeddings => deployment.embeddings.as_ref(),
             Action::Rerank => deployment.rerank.as_ref(),
+            Action::Compact if self.api == Api::Responses => deployment.compact.as_ref(),
+            _ if self.api == Api::Responses => deployment.responses.as_ref(),
             _ if self.is_stream => deployment.stream.as_ref(),
             _ => deployment.chat.as_ref(),
         };
@@ -674,8 +748,19 @@ impl Call<'_> {
         match self.action {
             Action::Embeddings => deployment.other_embeddings.as_ref(),
             Action::Rerank => None,
+            _ if self.api == Api::Responses => None,
             _ => deployment.other.as_ref(),
         }
+    }
+
+    /// The model's deployments, as they are to be tried: whose ids are in the request comes first.
+    fn in_turn<'a>(&self, model: &'a Model) -> Vec<&'a Deployment> {
+        let mut deployments: Vec<_> = model.in_turn().collect();
+        if let Some(owner) = &self.owner {
+            deployments.sort_by_key(|deployment| deployment.mark != owner.mark);
+            deployments.truncate(if owner.is_bound { 1 } else { deployments.len() });
+        }
+        deployments
     }
 }
 
@@ -684,6 +769,40 @@ impl Call<'_> {
 fn cors_origins(config: &Config) -> Vec<String> {
     let is_open = config.client_keys.is_empty();
     config.cors_origins.iter().filter(|origin| !(is_open && *origin == "*")).cloned().collect()
+}
+
+/// Which API of the model's deployments answers, and what it speaks.
+fn spoken<'a>(
+    service: &'a Service,
+    wanted: &Wanted<'_>,
+    body: &Envelope,
+) -> (Option<&'a Grammar>, Api) {
+    let model = wanted.model.deployed_name();
+    let is_of = |actions: &[Action]| actions.contains(&wanted.action);
+    let responses = service.responses.as_ref().filter(|responses| {
+        is_of(&[Action::Responses, Action::Compact]) && (responses.is_there)(model)
+            || is_of(&[Action::ChatCompletions, Action::Messages])
+                && (responses.is_needed)(model, body)
+    });
+    match responses {
+        Some(responses) => (Some(&responses.grammar), Api::Responses),
+        None => (service.grammar.as_ref(), Api::Own),
+    }
+}
+
+/// Whose ids a request for this model holds.
+fn owner(model: &Model, body: &Envelope) -> Result<Option<Owner>, Error> {
+    let Some(owner) = marks::owner(body) else { return Ok(None) };
+    if model.deployments.iter().any(|deployment| deployment.mark == owner.mark) {
+        return Ok(Some(owner));
+    }
+    if !owner.is_bound {
+        return Ok(None);
+    }
+    let path = "previous_response_id";
+    let id = body.get::<String>(path, "a string")?.unwrap_or_default();
+    let why = "SAP AI Core keeps it for another model. Send the conversation itself as `input`.";
+    Err(Error::NoSuchResponse { path, id, why })
 }
 
 /// How a model is served, if it is one for this action.
@@ -733,12 +852,18 @@ fn rerank_way<'a>(
     Ok((bytes.into(), Way::Ranks(asked.into())))
 }
 
-/// Asks AI Core for the usage of a stream, for the log. Whether the client had asked for it.
-fn ask_for_usage(body: &mut Envelope, quirks: Quirks) -> Result<bool, Error> {
+/// Whether a client of chat completions asks for the usage of its stream.
+fn wants_usage(body: &Envelope) -> Result<bool, Error> {
     #[derive(Deserialize)]
     struct StreamOptions {
         include_usage: Option<bool>,
     }
+    let options = body.get::<StreamOptions>("stream_options", "an object with `include_usage`")?;
+    Ok(options.and_then(|o| o.include_usage).unwrap_or(false))
+}
+
+/// Asks AI Core for the usage of a stream, for the log. Whether the client had asked for it.
+fn ask_for_usage(body: &mut Envelope, quirks: Quirks) -> Result<bool, Error> {
     let raw = body.raw("stream_options").filter(|raw| *raw != b"null").map(<[u8]>::to_vec);
     let Some(raw) = raw else {
         if quirks.has_usage_option() {
@@ -748,8 +873,7 @@ fn ask_for_usage(body: &mut Envelope, quirks: Quirks) -> Result<bool, Error> {
         }
         return Ok(false);
     };
-    let options = body.get::<StreamOptions>("stream_options", "an object with `include_usage`")?;
-    let wants_usage = options.and_then(|o| o.include_usage).unwrap_or(false);
+    let wants_usage = wants_usage(body)?;
     if !quirks.has_usage_option() {
         body.remove("stream_options");
         return Ok(wants_usage);

@@ -7,6 +7,15 @@ use crate::error::Error;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     ChatCompletions,
+    /// OpenAI's Responses.
+    Responses,
+    /// A conversation, made shorter.
+    Compact,
+    /// A response that is kept, and what can be done with it.
+    Response,
+    DeleteResponse,
+    CancelResponse,
+    InputItems,
     /// Anthropic's Messages.
     Messages,
     CountTokens,
@@ -28,7 +37,7 @@ pub enum Action {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     pub action: Action,
-    /// The part of the path that stands for `{}`: a model's name.
+    /// The part of the path that stands for `{}`: a model's name, a response's id.
     pub name: Option<String>,
 }
 
@@ -42,6 +51,12 @@ struct Row {
 const TABLE: &[Row] = &[
     Row { method: "POST", path: "/chat/completions",                action: Action::ChatCompletions },
     Row { method: "POST", path: "/deployments/{}/chat/completions", action: Action::ChatCompletions },
+    Row { method: "POST", path: "/responses",                       action: Action::Responses },
+    Row { method: "POST", path: "/responses/compact",               action: Action::Compact },
+    Row { method: "GET",  path: "/responses/{}/input_items",        action: Action::InputItems },
+    Row { method: "POST", path: "/responses/{}/cancel",             action: Action::CancelResponse },
+    Row { method: "GET",  path: "/responses/{}",                    action: Action::Response },
+    Row { method: "DELETE", path: "/responses/{}",                  action: Action::DeleteResponse },
     Row { method: "POST", path: "/messages",                        action: Action::Messages },
     Row { method: "POST", path: "/messages/count_tokens",           action: Action::CountTokens },
     Row { method: "POST", path: "/embeddings",                      action: Action::Embeddings },
@@ -49,12 +64,23 @@ const TABLE: &[Row] = &[
     Row { method: "POST", path: "/rerank",                          action: Action::Rerank },
     Row { method: "POST", path: "/v2/rerank",                       action: Action::Rerank },
     Row { method: "GET",  path: "/models",                          action: Action::Models },
-    Row { method: "GET",  path: "/models/{}",                       action: Action::Model },
+    Row { method: "GET",  path: "/models/{..}",                     action: Action::Model },
     Row { method: "POST", path: "/api/event_logging/batch",         action: Action::Telemetry },
     Row { method: "POST", path: "/api/event_logging/v2/batch",      action: Action::Telemetry },
     Row { method: "GET",  path: "/health",                          action: Action::Health },
     Row { method: "GET",  path: "/ready",                           action: Action::Ready },
 ];
+
+impl Row {
+    /// What Allow says of its path.
+    fn allow(&self) -> &'static str {
+        match self.action {
+            Action::Response | Action::DeleteResponse => "GET, HEAD, DELETE, OPTIONS",
+            _ if self.method == "GET" => "GET, HEAD, OPTIONS",
+            _ => "POST, OPTIONS",
+        }
+    }
+}
 
 /// Base paths that people configure, longest first; each path of the table is found under all of them. Anthropic's clients add
 /// a `/v1` of their own to that of OpenAI's.
@@ -78,7 +104,7 @@ pub fn route(method: &str, target: &str) -> Result<Route, Error> {
             if row.method == method || (row.method == "GET" && method == "HEAD") {
                 return Ok(Route { action: row.action, name });
             }
-            allow = Some(if row.method == "GET" { "GET, HEAD, OPTIONS" } else { "POST, OPTIONS" });
+            allow = allow.or(Some(row.allow()));
         }
     }
     Err(match allow {
@@ -94,6 +120,7 @@ pub fn dialect_of(target: &str, has_anthropic_version: bool) -> Dialect {
     let is_of = |words: &[&str]| words.iter().any(|word| path.contains(word));
     match () {
         () if path.starts_with("/anthropic") || is_of(&["/messages"]) => Dialect::Anthropic,
+        () if is_of(&["/responses"]) => Dialect::Responses,
         () if path.starts_with("/openai") || is_of(OPENAI) => Dialect::OpenAi,
         () if has_anthropic_version => Dialect::Anthropic,
         () => Dialect::OpenAi,
@@ -101,7 +128,7 @@ pub fn dialect_of(target: &str, has_anthropic_version: bool) -> Dialect {
 }
 
 /// In the paths of OpenAI's APIs only.
-const OPENAI: &[&str] = &["/chat/completions", "/embeddings", "/deployments/", "/responses"];
+const OPENAI: &[&str] = &["/chat/completions", "/embeddings", "/deployments/"];
 
 /// What a target asks for behind its `?`.
 pub fn query(target: &str) -> Vec<(String, String)> {
@@ -116,14 +143,20 @@ fn path_of(target: &str) -> &str {
     target[..end].trim_end_matches('/')
 }
 
-/// `Some` where `path` is `pattern`, with what stands for its `{}`.
+/// `Some` where `path` is `pattern`, with what stands for its `{}`, one part of the path, or its `{..}`, all the rest.
 fn matches(pattern: &str, path: &str) -> Option<Option<String>> {
+    let of = |before: &str, after: &str| {
+        let name = path.strip_prefix(before)?.strip_suffix(after)?;
+        (!name.is_empty()).then_some(name)
+    };
+    if let Some((before, after)) = pattern.split_once("{..}") {
+        return of(before, after).map(|name| Some(percent_decoded(name)));
+    }
     match pattern.split_once("{}") {
         None => (pattern == path).then_some(None),
         Some((before, after)) => {
-            let name = path.strip_prefix(before)?.strip_suffix(after)?;
-            let is_one = !name.is_empty() && (after.is_empty() || !name.contains('/'));
-            is_one.then(|| Some(percent_decoded(name)))
+            let name = of(before, after).filter(|name| !name.contains('/'))?;
+            Some(Some(percent_decoded(name)))
         }
     }
 }
@@ -164,6 +197,13 @@ mod tests {
                 Some("gpt-4o"),
             ),
             ("POST", "/openai/deployments/a%5Bb%5D%/embeddings", Embeddings, Some("a[b]%")),
+            ("POST", "/v1/responses", Responses, None),
+            ("POST", "/openai/responses?api-version=preview", Responses, None),
+            ("POST", "/v1/responses/compact", Compact, None),
+            ("GET", "/v1/responses/resp_1?stream=true", Response, Some("resp_1")),
+            ("DELETE", "/responses/resp_1", DeleteResponse, Some("resp_1")),
+            ("POST", "/v1/responses/resp_1/cancel", CancelResponse, Some("resp_1")),
+            ("GET", "/v1/responses/resp_1/input_items?limit=1", InputItems, Some("resp_1")),
             ("POST", "/v1/messages?beta=true", Messages, None),
             ("POST", "/anthropic/v1/messages", Messages, None),
             ("POST", "/v1/v1/messages", Messages, None),
@@ -191,6 +231,9 @@ mod tests {
         }
         let not: &[(&str, &str, u16, Option<&str>)] = &[
             ("GET", "/v1/chat/completions", 405, Some("POST, OPTIONS")),
+            ("GET", "/v1/responses", 405, Some("POST, OPTIONS")),
+            ("POST", "/v1/responses/resp_1", 405, Some("GET, HEAD, DELETE, OPTIONS")),
+            ("DELETE", "/v1/responses/resp_1/cancel", 405, Some("POST, OPTIONS")),
             ("POST", "/v1/models", 405, Some("GET, HEAD, OPTIONS")),
             ("GET", "/v2/rerank", 405, Some("POST, OPTIONS")),
             ("DELETE", "/health", 405, Some("GET, HEAD, OPTIONS")),
@@ -216,6 +259,7 @@ mod tests {
             ("/v1/models", true, Dialect::Anthropic),
             ("/v1/models", false, Dialect::OpenAi),
             ("/v1/chat/completions", true, Dialect::OpenAi),
+            ("/openai/v1/responses/x", false, Dialect::Responses),
             ("/nonsense", false, Dialect::OpenAi),
         ] {
             assert_eq!(dialect_of(target, has_version), dialect, "{target}");

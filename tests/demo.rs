@@ -3,6 +3,8 @@
 
 #[path = "demo/bedrock.rs"]
 mod bedrock;
+#[path = "demo/responses.rs"]
+mod responses;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

@@ -339,7 +339,7 @@ impl Task<'_> {
     /// Few words: the client learns no more of a failed connection than that it failed.
     fn failure(&self, error: ureq::Error) -> Error {
         let is_proxy = matches!(error, ureq::Error::ConnectProxyFailed(_));
-        match super::failure(error, "", None) {
+        match super::failure(error, "", super::Method::Get) {
             Error::ClientGone => Error::ClientGone,
             Error::Timeout { .. } => self.too_slow(),
             _ if self.is_over() => self.too_slow(),

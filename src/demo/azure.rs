@@ -1,9 +1,10 @@
-//! Azure OpenAI deployments: chat, streamed or not, and embeddings (dossier 5a).
+//! Azure OpenAI deployments: chat, streamed or not, embeddings, and [`responses`] (dossier 5a).
 //!
 //! Frames come in the recorded order: prompt filter, role, contents, finish, usage if asked for,
 //! `[DONE]`; keys in the recorded (alphabetical) order, which is that of `serde_json`'s map.
 
 mod check;
+mod responses;
 
 use serde_json::{Map, Value, json};
 
@@ -11,8 +12,12 @@ use super::openai::{most_tokens, now, packed, present, prompt, prompt_tokens};
 use super::story::{End, Story, ToolCall, thirds, tokens, vector, woven};
 use super::{Answer, Call, Deployment, Fault, ai_api_error, pairs, value};
 use check::refusal;
+pub(super) use responses::{Kept, spoken_before};
 
 pub(super) fn serve(call: &Call<'_>) -> Result<Answer, Answer> {
+    if call.deployment.has_responses() && responses::is_path(call.suffix) {
+        return responses::serve(call);
+    }
     let embeds = call.deployment.model.starts_with("text-embedding-");
     let version = value(&pairs(call.query), "api-version");
     match (call.suffix, version.filter(|version| is_api_version(version))) {
@@ -42,6 +47,9 @@ fn is_api_version(version: &str) -> bool {
 }
 
 fn chat(call: &Call<'_>) -> Result<Answer, Answer> {
+    if call.deployment.has_only_responses() {
+        return Err(no_chat(call.deployment));
+    }
     let request = check::object(call.body)?;
     let prompt_tokens = prompt_tokens(&request);
     check::chat(&request, call.deployment, prompt_tokens)?;
@@ -51,6 +59,17 @@ fn chat(call: &Call<'_>) -> Result<Answer, Answer> {
         return Ok(Answer::stream(completion.frames(usage == Some(&json!(true)))));
     }
     Ok(Answer::json(200, &completion.whole()))
+}
+
+fn no_chat(deployment: &Deployment) -> Answer {
+    let message = format!(
+        "The chatCompletion operation does not work with the specified model, {}. Please choose \
+         different model and try again. You can learn more about which models can be used with \
+         each operation here: https://go.microsoft.com/fwlink/?linkid=2197993.",
+        deployment.model
+    );
+    let error = json!({"code": "OperationNotSupported", "message": message});
+    Answer::json(400, &json!({ "error": error }))
 }
 
 /// An answer before it is written either way.

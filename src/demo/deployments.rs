@@ -86,6 +86,7 @@ pub(super) const DEPLOYMENTS: &[Deployment] = {
         row("d00000000000002d", "gpt-5.5", "gpt-5.5-dz-std", 272_000, Both),
         row("d00000000000002e", "o3", "o3-2025-04-16", 200_000, Camel),
         row("d00000000000002f", "o4-mini", "o4-mini-2025-04-16", 200_000, Both),
+        row("d00000000000003d", "gpt-5.3-codex", "gpt-5.3-codex-2026-02-24", 400_000, Both),
         row("d00000000000003a", "text-embedding-3-small", "text-embedding-3-small", 8_192, Both),
         row("d00000000000003b", "text-embedding-3-large", "text-embedding-3-large", 8_192, Both),
         row("d00000000000003c", "text-embedding-ada-002", "ada", 8_192, Both),
@@ -161,6 +162,16 @@ impl Deployment {
 
     fn configuration_id(&self) -> String {
         format!("00000000-0000-4000-8000-0000000000{}", &self.id[self.id.len() - 2..])
+    }
+
+    /// Whether it serves OpenAI's Responses (dossier 5a).
+    pub fn has_responses(&self) -> bool {
+        self.model.starts_with("gpt-5")
+    }
+
+    /// Serves them and no chat completions.
+    pub fn has_only_responses(&self) -> bool {
+        self.model.starts_with("gpt-5.3-codex")
     }
 
     pub fn is_reasoning(&self) -> bool {

@@ -246,21 +246,41 @@ pub(super) fn find_marker(body: &str) -> Result<Option<Marker>, String> {
 
 /// The model's turns since the last marker, whatever the grammar.
 fn turns_had(body: &str) -> usize {
-    fn count(value: &Value, had: &mut usize) {
+    let mut turns = Turns::default();
+    turns.count(&serde_json::from_str(body).unwrap_or_default());
+    turns.had
+}
+
+#[derive(Default)]
+struct Turns {
+    had: usize,
+    /// The last was one of several items, more may follow: Responses have a turn's thoughts, texts
+    /// and calls side by side.
+    open: bool,
+}
+
+impl Turns {
+    fn count(&mut self, value: &Value) {
         match value {
-            Value::String(text) if text.contains(OPEN) => *had = 0,
-            Value::Array(values) => values.iter().for_each(|value| count(value, had)),
+            Value::String(text) if text.contains(OPEN) => *self = Turns::default(),
+            Value::Array(values) => values.iter().for_each(|value| self.count(value)),
             Value::Object(object) => {
-                object.values().for_each(|value| count(value, had));
-                let is_the_models = |role: &Value| role == "assistant" || role == "model";
-                *had += usize::from(object.get("role").is_some_and(is_the_models));
+                object.values().for_each(|value| self.count(value));
+                let word = |key: &str| object.get(key).and_then(Value::as_str);
+                match (word("role"), word("type")) {
+                    (Some("assistant"), Some("message"))
+                    | (None, Some("reasoning" | "function_call")) => {
+                        self.had += usize::from(!self.open);
+                        self.open = true;
+                    }
+                    (Some("assistant" | "model"), _) => self.had += 1,
+                    (Some(_), _) | (_, Some("function_call_output")) => self.open = false,
+                    _ => {}
+                }
             }
             _ => {}
         }
     }
-    let mut had = 0;
-    count(&serde_json::from_str(body).unwrap_or_default(), &mut had);
-    had
 }
 
 /// The text without its markers, for answers that repeat it.
@@ -385,6 +405,21 @@ mod tests {
                 assert_eq!(find_marker(&body).unwrap().unwrap().fault.turns, turns);
                 messages.extend([turn.clone(), results.clone()]);
             }
+        }
+        let items = [
+            json!({"type": "message", "role": "user", "content": format!("Do it {script}")}),
+            json!({"type": "reasoning", "summary": []}),
+            json!({"type": "message", "role": "assistant", "content": "I call"}),
+            json!({"type": "function_call", "name": "One"}),
+            json!({"type": "function_call", "name": "Two"}),
+            json!({"type": "function_call_output", "output": "x"}),
+            json!({"type": "function_call_output", "output": "y"}),
+            json!({"type": "function_call", "name": "Three"}),
+            json!({"type": "function_call_output", "output": "z"}),
+        ];
+        for (had, turns) in [(1, vec![first, second.clone()]), (7, vec![second]), (9, vec![])] {
+            let body = json!({ "input": items[..had] }).to_string();
+            assert_eq!(find_marker(&body).unwrap().unwrap().fault.turns, turns);
         }
         for wrong in ["call=One", "call=One:e30,", "call=One:W10", "call=One:?"] {
             assert!(find_marker(&format!("[[demo {wrong}]]")).is_err(), "{wrong}");

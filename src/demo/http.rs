@@ -55,8 +55,8 @@ pub(super) enum Content {
 pub(super) struct Stream {
     /// What stands behind each `data: `.
     pub frames: Vec<String>,
-    /// The frame that tells of an error.
-    pub error: String,
+    /// The frames that tell of an error.
+    pub error: Vec<String>,
     pub framing: Framing,
 }
 
@@ -90,13 +90,15 @@ impl Answer {
 
     pub fn stream(frames: Vec<String>) -> Answer {
         let headers = vec![("content-type".to_owned(), "text/event-stream".to_owned())];
-        let stream = Stream { frames, error: String::new(), framing: Framing::default() };
+        let stream = Stream { frames, error: Vec::new(), framing: Framing::default() };
         Answer { status: 200, headers, content: Content::Stream(stream) }
     }
 
-    /// With the frame that tells of an error, should it be a stream.
-    pub fn with_error(mut self, error: String) -> Answer {
-        if let Content::Stream(stream) = &mut self.content {
+    /// With the frames that tell of an error, should it be a stream that has none yet.
+    pub fn with_error(mut self, error: Vec<String>) -> Answer {
+        if let Content::Stream(stream) = &mut self.content
+            && stream.error.is_empty()
+        {
             stream.error = error;
         }
         self
@@ -381,8 +383,12 @@ fn bent<'a>(stream: &'a Stream, fault: &'a Fault) -> Vec<&'a str> {
     let left = frames.len().saturating_sub(fault.drop_last);
     let ends = [fault.end_after, fault.cut_after, fault.error_after].into_iter().flatten();
     let left = ends.fold(left, usize::min);
-    let error = fault.error_after.map(|_| fault.body.as_deref().unwrap_or(&stream.error));
-    frames[..left].iter().map(String::as_str).chain(error).collect()
+    let error = match (fault.error_after, &fault.body) {
+        (None, _) => &[],
+        (Some(_), Some(body)) => std::slice::from_ref(body),
+        (Some(_), None) => &stream.error[..],
+    };
+    frames[..left].iter().chain(error).map(String::as_str).collect()
 }
 
 fn frame_bytes(data: &str, framing: Framing, fault: &Fault) -> Vec<u8> {

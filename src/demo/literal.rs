@@ -14,6 +14,24 @@ pub(super) fn list(items: &[String]) -> String {
     format!("[{}]", items.join(","))
 }
 
+/// The keys that OpenAI writes first, then the others by name, and the metadata of a response last.
+pub(super) fn ordered(value: &Value) -> String {
+    let place = |key: &str| {
+        let first = FIRST_KEYS.iter().position(|first| *first == key);
+        first.unwrap_or(FIRST_KEYS.len() + usize::from(key == "metadata"))
+    };
+    match value {
+        Value::Array(values) => list(&values.iter().map(ordered).collect::<Vec<_>>()),
+        Value::Object(members) => {
+            let mut members = members.iter().collect::<Vec<_>>();
+            members.sort_by_key(|(key, _)| place(key));
+            let pairs = members.iter().map(|(key, value)| (key.as_str(), ordered(value)));
+            object(&pairs.collect::<Vec<_>>())
+        }
+        other => other.to_string(),
+    }
+}
+
 pub(super) fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
@@ -93,6 +111,7 @@ fn is_printable(c: char) -> bool {
     !c.is_control() && !UNPRINTABLE.iter().any(|(first, last)| (*first..=*last).contains(&code))
 }
 
+const FIRST_KEYS: [&str; 5] = ["id", "object", "created_at", "type", "status"];
 /// Formats, separators but the space, private use.
 #[rustfmt::skip]
 const UNPRINTABLE: &[(u32, u32)] = &[
@@ -107,6 +126,19 @@ const UNPRINTABLE: &[(u32, u32)] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_response_is_written_in_its_order() {
+        let value = serde_json::json!({
+            "user": null, "metadata": {"b": 1, "a": 2.0}, "id": "x", "status": "y", "error": null,
+            "created_at": 1, "object": "response", "output": [{"role": "r", "type": "t"}],
+        });
+        let expected = concat!(
+            r#"{"id":"x","object":"response","created_at":1,"status":"y","error":null,"#,
+            r#""output":[{"type":"t","role":"r"}],"user":null,"metadata":{"a":2.0,"b":1}}"#,
+        );
+        assert_eq!(ordered(&value), expected);
+    }
 
     #[test]
     fn strings_are_quoted_as_python_quotes_them() {

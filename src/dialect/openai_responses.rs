@@ -1,6 +1,7 @@
 //! OpenAI's Responses API: both halves of the grammar, and what passes.
 
 mod freeform;
+pub mod kept;
 pub mod marks;
 mod pass;
 mod reply;
@@ -11,6 +12,7 @@ mod upstream;
 
 pub use pass::{PassStream, pass_reply};
 pub use reply::{Writer, failure};
+pub use request::check;
 pub use tools::Tools;
 pub use upstream::Create;
 
@@ -24,6 +26,18 @@ pub struct Responses<'a> {
     pub history: &'a [u8],
     /// The JSON of an item that is kept here, by its id.
     pub item: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// Whether a body that was sent as a chat completions request is one of this API: Cursor sends such.
+pub fn is_meant(body: &Envelope) -> bool {
+    body.has("input") && !body.has("messages")
+}
+
+impl Responses<'_> {
+    /// Reads a request to make a conversation shorter.
+    pub fn decode_compact(&self, _body: &Envelope) -> Result<Asked, Error> {
+        Err(Error::Internal)
+    }
 }
 
 impl ClientDialect for Responses<'_> {

@@ -305,6 +305,9 @@ fn a_stream_put_together_is_the_whole_reply() {
     });
 }
 
+/// Of a deployment.
+const MARK: &str = "0a1b2c3d";
+
 fn head() -> ReplyHead {
     ReplyHead { id: "1".into(), created: 7, model: "the \"name\"".into() }
 }
@@ -489,7 +492,7 @@ fn a_converted_reply_is_complete_or_an_error() {
                 Request { format: format.clone(), tool_choice: tool_choice.clone(), ..hi() };
             let target = Target { model: &upstream.models[0], is_stream: true };
             let writer = Box::new(openai_chat::Writer { wants_usage });
-            let client = ForClient { writer, head: head() };
+            let client = ForClient { writer, head: head(), keeping: None };
             let (_, conversion) = Conversion::prepare(
                 upstream.grammar,
                 &mut request,
@@ -499,12 +502,12 @@ fn a_converted_reply_is_complete_or_an_error() {
                 vault.clone(),
             )
             .unwrap();
-            let (out, error) = pass([&*stream], &mut conversion.stream());
+            let (out, error) = pass([&*stream], &mut conversion.stream(MARK));
             let out = String::from_utf8(out).unwrap();
             let frames = events(&out);
             let dones = frames.iter().filter(|f| **f == "done").count();
             prop_assert_eq!(dones, usize::from(error.is_none()), "{}", out);
-            let reply = conversion.whole(&whole);
+            let reply = conversion.whole(&whole, MARK);
             if let Ok((body, _)) = &reply {
                 let body: Value = serde_json::from_slice(body).unwrap();
                 prop_assert!(body["choices"][0]["finish_reason"].is_string(), "{}", body);

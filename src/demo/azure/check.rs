@@ -446,7 +446,11 @@ fn response_format(request: &Object) -> Result<(), Answer> {
             }
             let schema = inner.get("schema").unwrap_or(&Value::Null);
             if inner.get("strict") == Some(&json!(true)) {
-                return strict_schema(schema, string(inner, "name"));
+                return strict_schema(schema).map_err(|what| {
+                    let name = string(inner, "name");
+                    let why = format!("Invalid schema for response_format '{name}': {what}");
+                    refusal(&why, json!("response_format"), Value::Null)
+                });
             }
             if schema.is_object() { Ok(()) } else { Err(invalid_type(path, "an object", schema)) }
         }
@@ -458,23 +462,18 @@ fn response_format(request: &Object) -> Result<(), Answer> {
     }
 }
 
-/// A strict schema closes every object and requires all of its properties.
-fn strict_schema(schema: &Value, name: &str) -> Result<(), Answer> {
-    let fail = |what: &str| {
-        let why = format!("Invalid schema for response_format '{name}': {what}");
-        Err(refusal(&why, json!("response_format"), Value::Null))
-    };
+/// A strict schema closes every object and requires all of its properties; `Err` says what is
+/// wrong.
+pub(super) fn strict_schema(schema: &Value) -> Result<(), &'static str> {
     if schema.get("type") == Some(&json!("object")) {
         if schema.get("additionalProperties") != Some(&json!(false)) {
-            return fail("'additionalProperties' is required to be supplied and to be false.");
+            return Err("'additionalProperties' is required to be supplied and to be false.");
         }
         let required = schema.get("required").and_then(Value::as_array);
         let properties = schema.get("properties").and_then(Value::as_object);
         let mut names = properties.into_iter().flat_map(|p| p.keys());
         if !names.all(|n| required.is_some_and(|r| r.contains(&json!(n)))) {
-            return fail(
-                "'required' is required to be an array including every key in properties.",
-            );
+            return Err("'required' is required to be an array including every key in properties.");
         }
     }
     let children: Box<dyn Iterator<Item = &Value>> = match schema {
@@ -482,7 +481,7 @@ fn strict_schema(schema: &Value, name: &str) -> Result<(), Answer> {
         Value::Array(array) => Box::new(array.iter()),
         _ => return Ok(()),
     };
-    children.into_iter().try_for_each(|child| strict_schema(child, name))
+    children.into_iter().try_for_each(strict_schema)
 }
 
 fn unknown_parameter(object: &Object, known: &[&str], path: &str) -> Result<(), Answer> {
@@ -493,7 +492,7 @@ fn unknown_parameter(object: &Object, known: &[&str], path: &str) -> Result<(), 
     })
 }
 
-fn invalid_type(path: &str, wanted: &str, got: &Value) -> Answer {
+pub(super) fn invalid_type(path: &str, wanted: &str, got: &Value) -> Answer {
     let got = match got {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
@@ -506,11 +505,11 @@ fn invalid_type(path: &str, wanted: &str, got: &Value) -> Answer {
     refusal(&why, json!(path), json!("invalid_type"))
 }
 
-fn string<'a>(object: &'a Object, key: &str) -> &'a str {
+pub(super) fn string<'a>(object: &'a Object, key: &str) -> &'a str {
     object.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn is_tool_name(name: &str) -> bool {
+pub(super) fn is_tool_name(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     (1..=64).contains(&name.len()) && name.bytes().all(fits)
 }
@@ -559,4 +558,4 @@ const NUMBERS: &[(&str, f64, f64, bool)] = &[
     ("top_logprobs", 0.0, 20.0, true),
     ("seed", i64::MIN as f64, i64::MAX as f64, true),
 ];
-const EFFORTS: [&str; 6] = ["none", "minimal", "low", "medium", "high", "xhigh"];
+pub(super) const EFFORTS: [&str; 6] = ["none", "minimal", "low", "medium", "high", "xhigh"];

@@ -1,0 +1,214 @@
+//! What the Responses API remembers: kept by AI Core for the models that have that API there, else by us ([`Stored`]). Whose
+//! a response is, is written in its id.
+//!
+//! [`Stored`]: crate::stored::Stored
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::exchange::Exchange;
+use super::{Relay, error_of};
+use crate::aicore::{Method, Request, Response, Url};
+use crate::convert::Keeping;
+use crate::dialect::openai_responses::{self, PassStream, Responses, Tools, kept, marks};
+use crate::dialect::{Asked, ReplyHead};
+use crate::envelope::Envelope;
+use crate::error::Error;
+use crate::models::Deployment;
+use crate::routes::{Action, Route, query};
+
+/// What may be asked about a kept response.
+const PARAMETERS: &[&str] = &[
+    "include",
+    "include[]",
+    "stream",
+    "starting_after",
+    "include_obfuscation",
+    "limit",
+    "order",
+    "after",
+];
+const PREVIOUS: &str = "previous_response_id";
+const LOST: &str = "it is not kept here (any more). Send the conversation itself as `input`.";
+
+impl Relay {
+    /// A request about a response that is kept.
+    pub(super) fn kept_response(
+        &self,
+        exchange: &Rc<Exchange>,
+        route: &Route,
+    ) -> Result<(), Error> {
+        let id = route.name.as_deref().unwrap_or("");
+        let lost = || no_response("", id, "it is not kept here (any more).");
+        let is_id = |id: &str| id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+        if !is_id(id) {
+            return Err(lost());
+        }
+        if let Some((mark, own)) = marks::unmarked(id) {
+            let (model, deployment) = self.models.marked(mark).ok_or_else(lost)?;
+            exchange.line.borrow_mut().model.clone_from(&model.name);
+            exchange.next_try(deployment);
+            return self.kept_by_ai_core(exchange, route.action, &model.name, deployment, &own);
+        }
+        let turn = self.stored.find(id, Instant::now()).ok_or_else(lost)?;
+        match route.action {
+            Action::DeleteResponse => {
+                self.stored.delete(id);
+                exchange.answer_json(200, kept::deleted(id))
+            }
+            Action::CancelResponse => {
+                let why =
+                    "only a response with `background` can be cancelled; this one is complete";
+                Err(Error::bad_request("response_id", why))
+            }
+            Action::InputItems => {
+                let asked = query(exchange.client.target());
+                exchange.answer_json(200, kept::input_items(&turn.input, id, &asked)?)
+            }
+            _ => exchange.answer_json(200, turn.response.clone()),
+        }
+    }
+
+    /// Asks the deployment that keeps it.
+    #[inline(never)]
+    fn kept_by_ai_core(
+        &self,
+        exchange: &Rc<Exchange>,
+        action: Action,
+        model: &str,
+        deployment: &Deployment,
+        id: &str,
+    ) -> Result<(), Error> {
+        let mark = &deployment.mark;
+        let asked = asked(exchange.client.target(), mark);
+        let is_stream = asked.contains("stream=true");
+        let (method, rest) = match action {
+            Action::DeleteResponse => (Method::Delete, String::new()),
+            Action::CancelResponse => (Method::Post(b""), "/cancel".to_owned()),
+            Action::InputItems => (Method::Get, format!("/input_items{asked}")),
+            _ => (Method::Get, asked),
+        };
+        let url = deployment.response(id, &rest);
+        let url = url.map_err(|why| Error::bad_request("query", why))?;
+        let mut response = self.send(exchange, deployment, &url, method, is_stream)?;
+        if !(200..300).contains(&response.status) {
+            return Err(error_of(&mut response));
+        }
+        let tools = Tools::default();
+        if is_stream {
+            exchange.line.borrow_mut().is_stream = true;
+            return exchange.pass_stream(response, &mut PassStream::new(model, &tools, mark));
+        }
+        let body = response.read_all(self.limits.reply_bytes_max)?;
+        let (body, _) = openai_responses::pass_reply(body, model, &tools, mark)?;
+        exchange.answer_json(200, body)
+    }
+
+    /// A refused access token is renewed once.
+    fn send(
+        &self,
+        exchange: &Rc<Exchange>,
+        deployment: &Deployment,
+        url: &Url,
+        method: Method<'_>,
+        is_stream: bool,
+    ) -> Result<Response, Error> {
+        let subaccount = self.subaccounts.get(deployment.subaccount).ok_or(Error::Internal)?;
+        let accept = if is_stream { &self.event_stream } else { &self.json };
+        let mut has_renewed = false;
+        loop {
+            let token = subaccount.credentials.access_token(&self.aicore)?;
+            let mut headers = vec![
+                ("authorization", &token.authorization),
+                ("ai-resource-group", &subaccount.resource_group),
+                ("content-type", &self.json),
+                ("accept", accept),
+            ];
+            headers.extend(subaccount.tenant.as_ref().map(|tenant| ("ai-tenant-id", tenant)));
+            let request = Request { url, headers: &headers, method, silence_max: None };
+            let response = self.aicore.send(&request, Some(exchange.clone()))?;
+            let is_refused = matches!(response.status, 401 | 403);
+            if !is_refused || has_renewed || !subaccount.credentials.discard(&token) {
+                return Ok(response);
+            }
+            has_renewed = true;
+        }
+    }
+
+    /// Where a request goes on from a response that is kept here, what came before becomes part of its input: the model's
+    /// deployments do not know it.
+    pub(super) fn recall(&self, body: &mut Envelope) -> Result<(), Error> {
+        let Some(id) = previous(body)? else { return Ok(()) };
+        if marks::unmarked(&id).is_some() {
+            return Ok(());
+        }
+        let history = self.history(&id)?;
+        let input = kept::items_of(body.raw("input").unwrap_or(b"[]"));
+        body.set_raw("input", kept::joined(&history, &input));
+        body.remove(PREVIOUS);
+        Ok(())
+    }
+
+    /// Reads a request that may go on from a response.
+    pub(super) fn with_memory(
+        &self,
+        body: &Envelope,
+        read: impl FnOnce(&Responses<'_>) -> Result<Asked, Error>,
+    ) -> Result<Asked, Error> {
+        let history = match previous(body)? {
+            Some(id) => self.history(&id)?,
+            None => vec![],
+        };
+        let item = |id: &str| self.stored.item(id, Instant::now());
+        read(&Responses { history: &history, item: &item })
+    }
+
+    fn history(&self, id: &str) -> Result<Vec<u8>, Error> {
+        let why = match marks::unmarked(id) {
+            Some(_) => {
+                "SAP AI Core keeps it for another model. Send the conversation itself as `input`."
+            }
+            None => LOST,
+        };
+        let all = self.stored.conversation(id, Instant::now());
+        all.ok_or_else(|| no_response(PREVIOUS, id, why))
+    }
+
+    /// Responses are kept unless the client says otherwise.
+    pub(super) fn keeping(
+        &self,
+        action: Action,
+        body: &Envelope,
+        head: &ReplyHead,
+    ) -> Option<Keeping> {
+        let is_kept = action == Action::Responses && body.raw("store") != Some(b"false");
+        is_kept.then(|| Keeping {
+            stored: self.stored.clone(),
+            id: format!("resp_{}", head.id),
+            input: kept::items_of(body.raw("input").unwrap_or(b"[]")),
+            previous: previous(body).ok().flatten(),
+        })
+    }
+}
+
+fn previous(body: &Envelope) -> Result<Option<String>, Error> {
+    body.get::<String>(PREVIOUS, "the id of a response, a string,")
+}
+
+fn no_response(path: &'static str, id: &str, why: &'static str) -> Error {
+    Error::NoSuchResponse { path, id: id.chars().take(200).collect(), why }
+}
+
+/// The part of a target that asks about a response, with AI Core's own ids.
+fn asked(target: &str, mark: &str) -> String {
+    let query = target.split_once('?').map_or("", |(_, query)| query);
+    let is_known = |pair: &&str| {
+        let key = pair.split('=').next().unwrap_or("");
+        PARAMETERS.contains(&key.replace("%5B%5D", "[]").as_str())
+    };
+    let pairs: Vec<_> = query.split('&').filter(is_known).collect();
+    if pairs.is_empty() {
+        return String::new();
+    }
+    format!("?{}", pairs.join("&").replace(&format!("_{mark}_"), "_"))
+}
