@@ -178,19 +178,16 @@ impl Freeform {
         }
         self.escape = Escape::Outside;
         self.no_low(out);
-        out.push(match next {
-            'n' => '\n',
-            't' => '\t',
-            'r' => '\r',
-            'b' => '\u{8}',
-            'f' => '\u{c}',
-            '"' | '\\' | '/' => next,
+        match next {
+            'n' => out.push('\n'),
+            't' => out.push('\t'),
+            'r' => out.push('\r'),
+            'b' => out.push('\u{8}'),
+            'f' => out.push('\u{c}'),
+            '"' | '\\' | '/' => out.push(next),
             // Models forget to escape backslashes.
-            _ => {
-                out.push('\\');
-                next
-            }
-        });
+            _ => out.extend(['\\', next]),
+        }
     }
 
     /// A unit of UTF-16.
@@ -263,7 +260,11 @@ mod tests {
             (r#"{"input":{"input":"no"},"\u0069nput":"yes"}"#, "yes", None),
             (r#"{"input":"first","input":"second"}"#, "first", None),
             (r#"{"input":"\ud83d\ude00\u00e9\/\b\f\r\t\"\\"}"#, "😀é/\u{8}\u{c}\r\t\"\\", None),
-            (r#"{"input":"\ud83d\ud83d\ude00 \ude00\ud83dx\ud83d"}"#, "\u{fffd}😀 \u{fffd}\u{fffd}x\u{fffd}", None),
+            (
+                r#"{"input":"\ud83d\ud83d\ude00 \ude00\ud83dx\ud83d"}"#,
+                "\u{fffd}😀 \u{fffd}\u{fffd}x\u{fffd}",
+                None,
+            ),
             // What is not JSON but can be told.
             (r#"{"input":"\d+\u12"}"#, "\\d+\\u12", None),
             ("{\"input\":\"a\nb\"}", "a\nb", None),
