@@ -689,3 +689,157 @@ fn one_line(json: Option<&[u8]>) -> Option<String> {
     let json = serde_json::from_slice::<&RawValue>(json?).ok()?.get();
     (json != "null").then(|| json.replace(['\n', '\r'], " "))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn writer(body: &Value) -> Writer {
+        Writer::of(&Envelope::parse(body.to_string().into()).unwrap(), Tools::default())
+    }
+
+    fn head() -> ReplyHead {
+        ReplyHead { id: "7".into(), created: 1, model: "m".into() }
+    }
+
+    fn whole(body: &Value, blocks: Vec<Block>, stop: Stop) -> Value {
+        let reply = Reply { id: None, blocks, usage: None, stop };
+        serde_json::from_slice(&writer(body).whole(&reply, &head())).unwrap()
+    }
+
+    #[test]
+    fn what_was_asked_is_repeated() {
+        // The key, what was given, and what is told.
+        let table = [
+            ("instructions", json!("a\n"), json!("a\n")),
+            (
+                "tools",
+                json!([{"type": "custom", "name": "x"}]),
+                json!([{"type": "custom", "name": "x"}]),
+            ),
+            ("tools", json!(null), json!([])),
+            (
+                "tool_choice",
+                json!({"type": "function", "name": "x"}),
+                json!({"type": "function", "name": "x"}),
+            ),
+            ("store", json!(false), json!(false)),
+            ("store", json!(null), json!(true)),
+            ("metadata", json!({"a": "b"}), json!({"a": "b"})),
+            ("user", json!("u"), json!("u")),
+            ("previous_response_id", json!("resp_1"), json!("resp_1")),
+            ("service_tier", json!("flex"), json!("default")),
+            ("background", json!(true), json!(false)),
+            ("reasoning", json!({"effort": "low"}), json!({"effort": "low", "summary": null})),
+            (
+                "reasoning",
+                json!({"generate_summary": "auto"}),
+                json!({"effort": null, "summary": "auto"}),
+            ),
+            ("reasoning", json!("odd"), json!({"effort": null, "summary": null})),
+            (
+                "text",
+                json!({"verbosity": null}),
+                json!({"format": {"type": "text"}, "verbosity": "medium"}),
+            ),
+            (
+                "text",
+                json!({"format": {"type": "json_object"}}),
+                json!({"format": {"type": "json_object"}, "verbosity": "medium"}),
+            ),
+        ];
+        for (key, given, told) in table {
+            let body = json!({ key: given });
+            assert_eq!(whole(&body, vec![], Stop::End)[key], told, "{body}");
+        }
+        let odd = Envelope::parse(
+            b"{\"temperature\": 1.10,\"tools\":[\r\n1],\"user\":[tru],\"include\":7}".to_vec(),
+        );
+        let writer = Writer::of(&odd.unwrap(), Tools::default());
+        let Repeated { settings, ends, .. } = &*writer.repeated;
+        assert!(
+            settings.contains(r#""temperature":1.10,"#) && settings.contains(r#""tools":[  1],"#)
+        );
+        assert_eq!(ends, r#""user":null,"metadata":{}"#);
+    }
+
+    #[test]
+    fn reasoning_is_told_as_it_is_asked_for() {
+        let seal = || Some(Seal::Claude("s".into()));
+        let block = || vec![Block::Reasoning { text: "hm".into(), seal: seal() }];
+        let item = |body: Value, stop| whole(&body, block(), stop)["output"].take();
+        let plain = json!([{"id": "rs_7000", "type": "reasoning", "summary": []}]);
+        assert_eq!(item(json!({}), Stop::End), plain);
+        for none in [json!({"summary": "none"}), json!({"summary": null}), json!(7)] {
+            assert_eq!(item(json!({ "reasoning": none }), Stop::End), plain);
+        }
+        let summary = json!([{"type": "summary_text", "text": "hm"}]);
+        let told = item(json!({"reasoning": {"summary": "detailed"}}), Stop::Length);
+        let expected = json!([{"id": "rs_7000", "type": "reasoning", "status": "incomplete", "summary": summary}]);
+        assert_eq!(told, expected);
+        let told = item(json!({"include": ["reasoning.encrypted_content"]}), Stop::End);
+        let encrypted = sealed::pack(&Sealed::Thought { text: "hm".into(), seal: seal() });
+        let expected = json!([{"id": "rs_7000", "type": "reasoning", "summary": [], "encrypted_content": encrypted}]);
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn the_seal_of_a_call_is_an_item_behind_it() {
+        let call = |id: &str, seal| {
+            let (id, name, arguments) = (id.to_owned(), "f".to_owned(), "{}".to_owned());
+            Block::ToolCall { id, name, arguments, seal, cache: None }
+        };
+        let seal = || Seal::Gemini("g".into());
+        let blocks = || vec![call("a", Some(seal())), call("b", None)];
+        let item = |id: &str, call: &str| json!({"id": id, "type": "function_call", "status": "completed", "arguments": "{}", "call_id": call, "name": "f"});
+        let told = whole(&json!({}), blocks(), Stop::ToolCalls);
+        assert_eq!(told["output"], json!([item("fc_7000", "a"), item("fc_7001", "b")]));
+        let body =
+            json!({"include": ["reasoning.encrypted_content"], "reasoning": {"summary": "auto"}});
+        let told = whole(&body, blocks(), Stop::ToolCalls);
+        let encrypted = sealed::pack(&Sealed::Call { id: "a".into(), seal: seal() });
+        let sealed = json!({"id": "rs_7001", "type": "reasoning", "summary": [], "encrypted_content": encrypted});
+        assert_eq!(told["output"], json!([item("fc_7000", "a"), sealed, item("fc_7002", "b")]));
+    }
+
+    #[test]
+    fn what_failed_has_a_code_that_codex_acts_on() {
+        let upstream = |status, code: Option<&str>| Error::Upstream {
+            status,
+            code: code.map(str::to_owned),
+            message: "m".into(),
+            param: None,
+            retry_after: None,
+        };
+        let table = [
+            (upstream(429, None), "rate_limit_exceeded"),
+            (upstream(429, Some("insufficient_quota")), "insufficient_quota"),
+            (upstream(400, Some("context_length_exceeded")), "context_length_exceeded"),
+            (upstream(400, Some("BadRequest")), "invalid_prompt"),
+            (upstream(500, Some("odd")), "server_error"),
+            (upstream(503, None), "server_error"),
+            (upstream(401, None), "server_error"),
+            (Error::Timeout { what: String::new() }, "server_error"),
+            (Error::bad_request("a", "b"), "invalid_prompt"),
+            (Error::Unauthorized, "invalid_prompt"),
+        ];
+        for (error, code) in table {
+            assert_eq!(error_code(&error), code, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_fails_that_has_not_begun_or_is_over() {
+        let mut stream = Stream::new(writer(&json!({})), head());
+        let mut out = vec![];
+        stream.event(&Event::Start { id: None }, &mut out);
+        stream.failed(&Error::Internal, &mut out);
+        assert_eq!((out.len(), stream.kept()), (0, None));
+        stream.event(&Event::Stop(Stop::End), &mut out);
+        let length = out.len();
+        stream.failed(&Error::Internal, &mut out);
+        assert!(out.len() == length && stream.kept().is_some());
+    }
+}
