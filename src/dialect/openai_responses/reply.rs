@@ -67,7 +67,8 @@ impl ReplyWriter for Writer {
             };
             let item = Item::new(&open, items.len(), self, head);
             items.push(item.ended(status, &item.said(said), self.encrypted(&item, said, seal)));
-            items.extend(self.sealed(&item, seal, head).map(|(_, json)| json));
+            let sealed = self.sealed(&item, seal, head).filter(|_| status == Status::Completed);
+            items.extend(sealed.map(|(_, json)| json));
         }
         let mut out = vec![];
         self.response(head, &End::Stop(reply.stop, reply.usage), &items, &mut out);
@@ -225,8 +226,13 @@ impl Stream {
         }
     }
 
-    /// The open item is over.
+    /// The open item is over. Of a call that was cut off that is not said: a client would do what half of it asks for.
     fn close(&mut self, status: Status, out: &mut Vec<u8>) {
+        let is_call =
+            self.open.as_ref().is_some_and(|o| matches!(o.item.kind, ItemKind::Call { .. }));
+        if is_call && status == Status::Incomplete {
+            return self.give_up();
+        }
         let Some(Opened { item, said, seal, .. }) = self.open.take() else { return };
         let encrypted = self.writer.encrypted(&item, &said, seal.as_ref());
         let is_empty = said.is_empty();
@@ -237,6 +243,13 @@ impl Stream {
         if let Some((item, json)) = self.writer.sealed(&item, seal.as_ref(), &self.head) {
             self.added(&item, out);
             self.done(&item, json, out);
+        }
+    }
+
+    /// The open item is listed as it is.
+    fn give_up(&mut self) {
+        if let Some(Opened { item, said, .. }) = self.open.take() {
+            self.items.push(item.ended(Status::Incomplete, &item.said(&said), None));
         }
     }
 
@@ -318,14 +331,11 @@ impl StreamEncoder for Stream {
         }
     }
 
-    /// The item that was open is not said to be done: a client would do what half a call asks for.
     fn failed(&mut self, error: &Error, out: &mut Vec<u8>) {
         if !self.has_begun || self.end.is_some() {
             return;
         }
-        if let Some(Opened { item, said, .. }) = self.open.take() {
-            self.items.push(item.ended(Status::Incomplete, &item.said(&said), None));
-        }
+        self.give_up();
         let end = End::failed(error);
         self.tell("response.failed", &end, out);
         self.end = Some(end);
