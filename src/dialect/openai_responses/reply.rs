@@ -129,9 +129,9 @@ struct Stream {
     /// Of the next frame.
     sequence: u64,
     has_begun: bool,
-    /// The JSON of those that are over.
+    /// The JSON of the items that are over.
     items: Vec<String>,
-    /// Its block may be closed. Whether it was cut off is known when the next one opens, or the reply stops.
+    /// Its block may be closed already: whether it was cut off is known when the next one opens, or the reply stops.
     open: Option<Opened>,
     usage: Option<Usage>,
     end: Option<End>,
@@ -194,8 +194,8 @@ impl Stream {
         let Some(opened) = &mut self.open else { return };
         let is_first = opened.said.is_empty();
         opened.said.push_str(text);
-        let (name, more) = match opened.item.kind {
-            ItemKind::Message => ("response.output_text.delta", text),
+        let name = match opened.item.kind {
+            ItemKind::Message => "response.output_text.delta",
             ItemKind::Reasoning { is_told: false } => return,
             ItemKind::Reasoning { is_told: true } => {
                 if is_first {
@@ -205,14 +205,12 @@ impl Stream {
                         out.extend_from_slice(fields.as_bytes());
                     });
                 }
-                ("response.reasoning_summary_text.delta", text)
+                "response.reasoning_summary_text.delta"
             }
-            ItemKind::Call { is_custom: false, .. } => {
-                ("response.function_call_arguments.delta", text)
-            }
+            ItemKind::Call { is_custom: false, .. } => "response.function_call_arguments.delta",
             ItemKind::Call { is_custom: true, .. } => return self.input(text, out),
         };
-        opened.more(name, more, &mut self.sequence, out);
+        opened.more(name, text, &mut self.sequence, out);
     }
 
     /// More of the arguments that hold a text.
@@ -237,7 +235,7 @@ impl Stream {
         let encrypted = self.writer.encrypted(&item, &said, seal.as_ref());
         let is_empty = said.is_empty();
         let said = item.said(&said);
-        self.said(&item, &said, is_empty, out);
+        self.said_all(&item, &said, is_empty, out);
         let json = item.ended(status, &said, encrypted);
         self.done(&item, json, out);
         if let Some((item, json)) = self.writer.sealed(&item, seal.as_ref(), &self.head) {
@@ -254,7 +252,7 @@ impl Stream {
     }
 
     /// What all of an item's deltas came to.
-    fn said(&mut self, item: &Item, said: &str, is_empty: bool, out: &mut Vec<u8>) {
+    fn said_all(&mut self, item: &Item, said: &str, is_empty: bool, out: &mut Vec<u8>) {
         let Item { index, id, .. } = item;
         match &item.kind {
             ItemKind::Message => {
@@ -498,20 +496,16 @@ impl Item {
                 )
             }
             ItemKind::Call { id: call, name, namespace, is_custom } => {
-                let (kind, key) = match is_custom {
-                    true => ("custom_tool_call", freeform::INPUT),
-                    false => ("function_call", "arguments"),
-                };
                 let (call, name, said) = (quoted(call), quoted(name), said.unwrap_or(r#""""#));
                 let namespace =
                     namespace.as_ref().map(|n| format!(r#","namespace":{}"#, quoted(n)));
                 let namespace = namespace.unwrap_or_default();
-                let rest = match is_custom {
-                    true => format!(r#""call_id":{call},"{key}":{said}"#),
-                    false => format!(r#""{key}":{said},"call_id":{call}"#),
+                let (kind, says) = match is_custom {
+                    true => ("custom_tool_call", format!(r#""call_id":{call},"input":{said}"#)),
+                    false => ("function_call", format!(r#""arguments":{said},"call_id":{call}"#)),
                 };
                 format!(
-                    r#"{{"id":{id},"type":"{kind}","status":"{status}",{rest},"name":{name}{namespace}}}"#
+                    r#"{{"id":{id},"type":"{kind}","status":"{status}",{says},"name":{name}{namespace}}}"#
                 )
             }
         }
@@ -604,11 +598,10 @@ fn error_code(error: &Error) -> &str {
     match error.kind() {
         Kind::RateLimit => "rate_limit_exceeded",
         Kind::Overloaded | Kind::Timeout | Kind::Server => "server_error",
-        Kind::InvalidRequest
-        | Kind::Authentication
-        | Kind::Permission
-        | Kind::NotFound
-        | Kind::TooLarge => "invalid_prompt",
+        Kind::InvalidRequest | Kind::Authentication | Kind::Permission | Kind::NotFound => {
+            "invalid_prompt"
+        }
+        Kind::TooLarge => "context_length_exceeded",
     }
 }
 
@@ -828,6 +821,7 @@ mod tests {
             (upstream(429, Some("insufficient_quota")), "insufficient_quota"),
             (upstream(400, Some("context_length_exceeded")), "context_length_exceeded"),
             (upstream(400, Some("BadRequest")), "invalid_prompt"),
+            (upstream(413, None), "context_length_exceeded"),
             (upstream(500, Some("odd")), "server_error"),
             (upstream(503, None), "server_error"),
             (upstream(401, None), "server_error"),
