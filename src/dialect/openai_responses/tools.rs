@@ -18,6 +18,11 @@ pub struct Origin {
 }
 
 impl Tools {
+    /// By the names of the functions.
+    pub fn new(known: Vec<(String, Origin)>) -> Tools {
+        Tools { known, ..Tools::default() }
+    }
+
     pub fn add(&mut self, function: String, origin: Origin) {
         self.known.push((function, origin));
     }
