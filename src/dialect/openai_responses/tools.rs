@@ -18,11 +18,6 @@ pub struct Origin {
 }
 
 impl Tools {
-    /// By the names of the functions.
-    pub fn new(known: Vec<(String, Origin)>) -> Tools {
-        Tools { known, ..Tools::default() }
-    }
-
     pub fn add(&mut self, function: String, origin: Origin) {
         self.known.push((function, origin));
     }
@@ -35,6 +30,11 @@ impl Tools {
     /// What a response is to repeat.
     pub fn told(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
         self.told.iter().map(|(key, json)| (*key, json.as_slice()))
+    }
+
+    /// By the names of the functions.
+    pub fn new(known: Vec<(String, Origin)>) -> Tools {
+        Tools { known, ..Tools::default() }
     }
 
     /// The tool that the model knows as this function, where it is another.
