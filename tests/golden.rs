@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use sap_ai_core_llm_proxy::chat::Usage;
 use sap_ai_core_llm_proxy::dialect::openai_chat::{PassStream, Quirks, pass_reply};
-use sap_ai_core_llm_proxy::dialect::{Dialect, Passing, anthropic};
+use sap_ai_core_llm_proxy::dialect::openai_responses::Tools;
+use sap_ai_core_llm_proxy::dialect::openai_responses::tools::Origin;
+use sap_ai_core_llm_proxy::dialect::{Dialect, Passing, anthropic, openai_responses};
 use sap_ai_core_llm_proxy::error::Error;
 use support::{KEY, Proxy, pass};
 
@@ -51,7 +53,7 @@ impl Replies {
     }
 }
 
-const REPLIES: [Replies; 4] = [
+const REPLIES: [Replies; 5] = [
     Replies::openai(
         "reply/openai_chat",
         |usage| passed(usage, Quirks::None),
@@ -74,10 +76,35 @@ const REPLIES: [Replies; 4] = [
         stream: |_| Box::new(anthropic::PassStream::new(NAME)),
         whole: |body| anthropic::pass_reply(body, NAME),
     },
+    Replies {
+        folder: "reply/responses",
+        golden: "reply/responses",
+        dialect: Dialect::Responses,
+        stream: |_| Box::new(openai_responses::PassStream::new(NAME, &tools(), MARK)),
+        whole: |body| openai_responses::pass_reply(body, NAME, &tools(), MARK),
+    },
 ];
 
 /// What the client called the model.
 const NAME: &str = "the-alias";
+
+/// The deployment's, in ids.
+const MARK: &str = "0a1b2c3d";
+
+/// How the model knows tools that are no functions.
+fn tools() -> Tools {
+    let origin = |name: &str, namespace: Option<&str>| Origin {
+        name: name.into(),
+        namespace: namespace.map(str::to_owned),
+        is_custom: namespace.is_none(),
+    };
+    let mut tools = Tools::new(vec![
+        ("apply_patch".into(), origin("apply_patch", None)),
+        ("agents__spawn".into(), origin("spawn", Some("agents"))),
+    ]);
+    tools.tell("tools", r#"[{"type":"custom","name":"apply_patch"}]"#);
+    tools
+}
 
 fn passed(wants_usage: bool, quirks: Quirks) -> Box<dyn Passing> {
     Box::new(PassStream::new(NAME, wants_usage, quirks))
