@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 
 use sap_ai_core_llm_proxy::chat::Usage;
 use sap_ai_core_llm_proxy::dialect::openai_chat::{PassStream, Quirks, pass_reply};
-use sap_ai_core_llm_proxy::dialect::openai_responses::Tools;
 use sap_ai_core_llm_proxy::dialect::openai_responses::tools::Origin;
+use sap_ai_core_llm_proxy::dialect::openai_responses::{Tools, marks};
 use sap_ai_core_llm_proxy::dialect::{Dialect, Passing, anthropic, openai_responses};
+use sap_ai_core_llm_proxy::envelope::Envelope;
 use sap_ai_core_llm_proxy::error::Error;
+use sap_ai_core_llm_proxy::families::{Passes, of_model};
 use support::{KEY, Proxy, pass};
 
 /// One of each rule: a plain model, reasoning ones of the g and the o kind, and the newest.
@@ -125,6 +127,25 @@ fn requests() {
             }
             check(&case.with_extension(format!("{model}.out")), &out);
         }
+    }
+}
+
+/// What a deployment gets of a client's request for a response, and how its tools are called there.
+#[test]
+fn requests_of_responses() {
+    let service = of_model("gpt-5").service.as_ref().unwrap();
+    let Passes::Responses { edit } = service.responses.unwrap().grammar.passes else { panic!() };
+    for (case, body) in cases("request/responses", "json") {
+        let mut body = Envelope::parse(body).unwrap();
+        let (mut dropped, tools) = edit(&mut body, "gpt-5").unwrap();
+        let body = body.to_bytes();
+        let (body, foreign) = marks::body_for(&body, MARK);
+        dropped.extend(foreign);
+        let told =
+            tools.told().map(|(key, json)| format!("{key}: {}", String::from_utf8_lossy(json)));
+        let told = told.collect::<Vec<_>>().join("\n");
+        let rest = format!("\ndropped: {}\n{told}\n", dropped.join(", "));
+        check(&case.with_extension("out"), &[&*body, rest.as_bytes()].concat());
     }
 }
 

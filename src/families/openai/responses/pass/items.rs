@@ -94,7 +94,7 @@ impl<'a> Item<'a> {
 
     /// What becomes of it: as it is, another one, or none. The ids of what came of a thought go with the thought.
     fn settled(&self, has_lost_thought: bool, lost: &mut Lost) -> Option<Cow<'a, [u8]>> {
-        let goes = has_lost_thought && self.is_models() && !self.is_marked();
+        let goes = has_lost_thought && self.is_models();
         match self.kind() {
             "item_reference" => Some(Cow::Borrowed(self.raw)),
             "message" => self.with_id("msg", goes),
