@@ -9,6 +9,7 @@ mod corpus;
 mod messages;
 mod replies;
 mod requests;
+mod responses;
 #[path = "../support/mod.rs"]
 mod support;
 
