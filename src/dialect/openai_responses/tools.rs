@@ -16,6 +16,11 @@ pub struct Origin {
 }
 
 impl Tools {
+    /// By the names of the functions.
+    pub fn new(known: Vec<(String, Origin)>) -> Tools {
+        Tools { known }
+    }
+
     /// The tool that the model knows as this function, where it is another.
     pub fn origin(&self, function: &str) -> Option<&Origin> {
         self.known.iter().find(|(name, _)| name == function).map(|(_, origin)| origin)
