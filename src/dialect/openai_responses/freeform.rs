@@ -263,7 +263,11 @@ mod tests {
             (r#"{"input":{"input":"no"},"\u0069nput":"yes"}"#, "yes", None),
             (r#"{"input":"first","input":"second"}"#, "first", None),
             (r#"{"input":"\ud83d\ude00\u00e9\/\b\f\r\t\"\\"}"#, "😀é/\u{8}\u{c}\r\t\"\\", None),
-            (r#"{"input":"\ud83d\ud83d\ude00 \ude00\ud83dx\ud83d"}"#, "\u{fffd}😀 \u{fffd}\u{fffd}x\u{fffd}", None),
+            (
+                r#"{"input":"\ud83d\ud83d\ude00 \ude00\ud83dx\ud83d"}"#,
+                "\u{fffd}😀 \u{fffd}\u{fffd}x\u{fffd}",
+                None,
+            ),
             // What is not JSON but can be told.
             (r#"{"input":"\d+\u12"}"#, "\\d+\\u12", None),
             ("{\"input\":\"a\nb\"}", "a\nb", None),
