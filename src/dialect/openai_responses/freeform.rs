@@ -178,19 +178,16 @@ impl Freeform {
         }
         self.escape = Escape::Outside;
         self.no_low(out);
-        out.push(match next {
-            'n' => '\n',
-            't' => '\t',
-            'r' => '\r',
-            'b' => '\u{8}',
-            'f' => '\u{c}',
-            '"' | '\\' | '/' => next,
+        match next {
+            'n' => out.push('\n'),
+            't' => out.push('\t'),
+            'r' => out.push('\r'),
+            'b' => out.push('\u{8}'),
+            'f' => out.push('\u{c}'),
+            '"' | '\\' | '/' => out.push(next),
             // Models forget to escape backslashes.
-            _ => {
-                out.push('\\');
-                next
-            }
-        });
+            _ => out.extend(['\\', next]),
+        }
     }
 
     /// A unit of UTF-16.
