@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use sap_ai_core_llm_proxy::chat::{Brackets, Event, Stop, Usage, fold};
 use sap_ai_core_llm_proxy::dialect::openai_chat::{PassStream, Quirks, pass_reply};
 use sap_ai_core_llm_proxy::dialect::openai_responses::tools::Origin;
-use sap_ai_core_llm_proxy::dialect::openai_responses::{self, Tools};
+use sap_ai_core_llm_proxy::dialect::openai_responses::{self, Tools, marks};
 use sap_ai_core_llm_proxy::dialect::{Dialect, Passing, ReplyHead, ReplyWriter, anthropic};
 use sap_ai_core_llm_proxy::envelope::Envelope;
 use sap_ai_core_llm_proxy::error::Error;
+use sap_ai_core_llm_proxy::families::{Passes, of_model};
 use support::{KEY, Proxy, pass};
 
 /// One of each rule: a plain model, reasoning ones of the g and the o kind, and the newest.
@@ -54,7 +55,7 @@ impl Replies {
     }
 }
 
-const REPLIES: [Replies; 4] = [
+const REPLIES: [Replies; 5] = [
     Replies::openai(
         "reply/openai_chat",
         |usage| passed(usage, Quirks::None),
@@ -77,10 +78,35 @@ const REPLIES: [Replies; 4] = [
         stream: |_| Box::new(anthropic::PassStream::new(NAME)),
         whole: |body| anthropic::pass_reply(body, NAME),
     },
+    Replies {
+        folder: "reply/responses",
+        golden: "reply/responses",
+        dialect: Dialect::Responses,
+        stream: |_| Box::new(openai_responses::PassStream::new(NAME, &tools(), MARK)),
+        whole: |body| openai_responses::pass_reply(body, NAME, &tools(), MARK),
+    },
 ];
 
 /// What the client called the model.
 const NAME: &str = "the-alias";
+
+/// The deployment's, in ids.
+const MARK: &str = "0a1b2c3d";
+
+/// How the model knows tools that are no functions.
+fn tools() -> Tools {
+    let origin = |name: &str, namespace: Option<&str>| Origin {
+        name: name.into(),
+        namespace: namespace.map(str::to_owned),
+        is_custom: namespace.is_none(),
+    };
+    let mut tools = Tools::new(vec![
+        ("apply_patch".into(), origin("apply_patch", None)),
+        ("agents__spawn".into(), origin("spawn", Some("agents"))),
+    ]);
+    tools.tell("tools", r#"[{"type":"custom","name":"apply_patch"}]"#);
+    tools
+}
 
 fn passed(wants_usage: bool, quirks: Quirks) -> Box<dyn Passing> {
     Box::new(PassStream::new(NAME, wants_usage, quirks))
@@ -101,6 +127,25 @@ fn requests() {
             }
             check(&case.with_extension(format!("{model}.out")), &out);
         }
+    }
+}
+
+/// What a deployment gets of a client's request for a response, and how its tools are called there.
+#[test]
+fn requests_of_responses() {
+    let service = of_model("gpt-5").service.as_ref().unwrap();
+    let Passes::Responses { edit } = service.responses.unwrap().grammar.passes else { panic!() };
+    for (case, body) in cases("request/responses", "json") {
+        let mut body = Envelope::parse(body).unwrap();
+        let (mut dropped, tools) = edit(&mut body, "gpt-5").unwrap();
+        let body = body.to_bytes();
+        let (body, foreign) = marks::body_for(&body, MARK);
+        dropped.extend(foreign);
+        let told =
+            tools.told().map(|(key, json)| format!("{key}: {}", String::from_utf8_lossy(json)));
+        let told = told.collect::<Vec<_>>().join("\n");
+        let rest = format!("\ndropped: {}\n{told}\n", dropped.join(", "));
+        check(&case.with_extension("out"), &[&*body, rest.as_bytes()].concat());
     }
 }
 
