@@ -13,11 +13,11 @@ use super::super::{Reasoning, SAMPLING};
 use crate::dialect::openai_responses::Tools;
 use crate::envelope::{self, Envelope, field, header_safe, listed};
 use crate::error::Error;
-use crate::families::Dropped;
+use crate::families::{Dropped, WithTools};
 
 /// Makes a client's request one that AI Core takes. Gives what it had to leave out, and how the client's tools are called
 /// upstream.
-pub fn edit(body: &mut Envelope, model: &str) -> Result<(Dropped, Tools), Error> {
+pub fn edit(body: &mut Envelope, model: &str) -> Result<WithTools, Error> {
     let mut lost = Lost::default();
     for key in UNKNOWN.iter().filter(|key| body.remove(key)) {
         lost.add(*key);
