@@ -22,6 +22,8 @@ pub enum Error {
     NoSuchRoute { path: String },
     /// The path exists, the method does not. `allow` is the value of the Allow header.
     WrongMethod { allow: &'static str },
+    /// The client wants a WebSocket.
+    NoWebSocket,
     /// The body is larger than our limit.
     TooLarge { bytes_max: usize },
     /// The body is compressed in a way we do not read.
@@ -81,6 +83,8 @@ impl Error {
             Error::SlowBody => 408,
             Error::TooLarge { .. } => 413,
             Error::UnsupportedEncoding { .. } => 415,
+            // The one status on which Codex goes on without.
+            Error::NoWebSocket => 426,
             Error::ClientGone => 499,
             Error::Internal => 500,
             Error::Unreachable { .. } | Error::BadReply { .. } => 502,
@@ -192,12 +196,16 @@ impl fmt::Display for Error {
                  Anthropic clients does not."
             ),
             Error::WrongMethod { allow } => write!(f, "This path takes {allow}."),
+            Error::NoWebSocket => f.write_str(
+                "There are no WebSockets here; send the request as a POST. Codex does so at once with \
+                 `supports_websockets = false` in the provider's part of its config.toml.",
+            ),
             Error::TooLarge { bytes_max } => write!(
                 f,
                 "The request body is larger than {bytes_max} bytes, the limit of this proxy (`limits.body_bytes_max`)."
             ),
             Error::UnsupportedEncoding { encoding } => {
-                write!(f, "Request bodies with Content-Encoding {encoding} are not read here; send it uncompressed.")
+                write!(f, "Request bodies with Content-Encoding {encoding} are not read here; send it as gzip, deflate or zstd, or uncompressed.")
             }
             Error::SlowBody => f.write_str("The request body did not arrive in time."),
             Error::Busy { what } => write!(f, "The proxy is busy: {what}. Try again in a moment."),

@@ -19,7 +19,7 @@
 //! | 3 · the story | [`relay`] [`local`] |
 //! | 2 · who, where, what | [`routes`] [`families`] [`auth`] [`models`] [`deployed`] [`config`] [`credentials`] [`aicore`] [`vault`] [`stored`] [`convert`] [`healing`] [`demo`] |
 //! | 1 · wire grammars, pure | [`dialect`] [`estimate`] [`upstream_error`] |
-//! | 0 · words everyone uses | [`chat`] [`envelope`] [`sse`] [`media`] [`error`] [`log`] |
+//! | 0 · words everyone uses | [`chat`] [`envelope`] [`sse`] [`media`] [`encoding`] [`error`] [`log`] |
 //!
 //! # Invariants
 //!
@@ -123,6 +123,7 @@ pub mod estimate;
 pub mod upstream_error;
 
 pub mod chat;
+pub mod encoding;
 pub mod envelope;
 pub mod error;
 pub mod log;

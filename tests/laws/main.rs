@@ -625,6 +625,7 @@ fn one_of_each(text: &str, status: u16) -> Vec<Error> {
         Error::ClientGone,
         Error::Internal,
         Error::NoSuchResponse { path: "previous_response_id", id: s(), why: "x" },
+        Error::NoWebSocket,
     ]
 }
 
@@ -648,6 +649,7 @@ fn variant(error: &Error) -> usize {
         Error::ClientGone => 14,
         Error::Internal => 15,
         Error::NoSuchResponse { .. } => 16,
+        Error::NoWebSocket => 17,
     }
 }
 
@@ -655,7 +657,7 @@ fn variant(error: &Error) -> usize {
 fn every_error_is_an_error_of_every_vendors_sdk() {
     let mut variants: Vec<_> = one_of_each("", 400).iter().map(variant).collect();
     variants.dedup();
-    assert_eq!(variants, (0..17).collect::<Vec<_>>());
+    assert_eq!(variants, (0..18).collect::<Vec<_>>());
     // The classes that the SDKs tell apart.
     let openai = ["invalid_request_error", "permission_error", "rate_limit_error", "server_error"];
     let anthropic = [
@@ -686,6 +688,23 @@ fn every_error_is_an_error_of_every_vendors_sdk() {
             let inner = json["error"].as_object().unwrap();
             prop_assert_eq!(&inner["message"], &json!(error.to_string()));
             prop_assert!(inner["type"].as_str().is_some_and(|t| anthropic.contains(&t)), "{json}");
+            let frames = Dialect::Responses.error_frame(&error, &id);
+            let frames = String::from_utf8(frames).unwrap();
+            let frames: Vec<_> = frames.split_terminator("\n\n").collect();
+            let types = ["response.created", "response.failed"];
+            prop_assert_eq!(frames.len(), types.len());
+            for (n, (frame, name)) in frames.iter().zip(types).enumerate() {
+                let data = frame.strip_prefix(&format!("event: {name}\ndata: ")).unwrap();
+                let json: Value = serde_json::from_str(data).unwrap();
+                prop_assert_eq!(
+                    (&json["type"], &json["sequence_number"]),
+                    (&json!(name), &json!(n))
+                );
+                let told = &json["response"]["error"];
+                let is_end = n + 1 == types.len();
+                let message = if is_end { json!(error.to_string()) } else { Value::Null };
+                prop_assert_eq!((&told["message"], told["code"].is_string()), (&message, is_end));
+            }
         }
         Ok(())
     });

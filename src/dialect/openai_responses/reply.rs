@@ -192,6 +192,10 @@ impl Stream {
 
     fn delta(&mut self, text: &str, out: &mut Vec<u8>) {
         let Some(opened) = &mut self.open else { return };
+        let is_silent = matches!(opened.item.kind, ItemKind::Reasoning { is_told: false });
+        if is_silent && !self.writer.wants_encrypted {
+            return;
+        }
         let is_first = opened.said.is_empty();
         opened.said.push_str(text);
         let name = match opened.item.kind {
