@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::chat::fit::Undo;
 use crate::chat::{Brackets, Event, Request, Seal, Usage, fold};
-use crate::dialect::openai_responses::marks::marked;
+use crate::dialect::openai_responses::marks::{marked, marked_content};
 use crate::dialect::{
     Passed, Passing, ReplyHead, ReplyWriter, StreamDecoder, StreamEncoder, Target, UpstreamDialect,
 };
@@ -131,7 +131,7 @@ impl Conversion {
 /// What can only be read by the deployment that made it has its mark.
 fn own(event: &mut Event, mark: &str) {
     if let Event::Seal(Seal::OpenAi { id, encrypted }) = event {
-        (*id, *encrypted) = (marked(id, mark), marked(encrypted, mark));
+        (*id, *encrypted) = (marked(id, mark), marked_content(encrypted, mark));
     }
 }
 

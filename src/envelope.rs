@@ -265,6 +265,16 @@ pub fn field<'a>(object: &'a [u8], key: &str) -> Option<&'a [u8]> {
     value
 }
 
+/// Each key of a JSON object, without its quotes, and its value, both verbatim, as far as the object can be read.
+pub fn each_field<'a>(object: &'a [u8], mut found: impl FnMut(&[u8], &'a [u8])) {
+    let each = |key: Json, value: Range<usize>| {
+        let key = key.of(object);
+        found(&key[1..key.len() - 1], &object[value]);
+        Ok(())
+    };
+    let _ = Scanner { bytes: object, at: 0 }.object(each);
+}
+
 /// A JSON list of these.
 pub fn listed<T: AsRef<[u8]>>(items: &[T]) -> Vec<u8> {
     let length: usize = items.iter().map(|item| item.as_ref().len() + 1).sum();
@@ -593,6 +603,10 @@ mod tests {
         assert_eq!(field(object, "b"), Some(&b"[1.10 ]"[..]));
         assert_eq!((field(object, "c"), field(object, "a"), field(b"[]", "a")), (None, None, None));
         assert_eq!(first_item(b"[ {} , oops"), Some(&b"{}"[..]));
+        let mut found = vec![];
+        each_field(object, |key, value| found.push((key.to_vec(), value)));
+        let expected = [(br#"a\""#.to_vec(), &b"1"[..]), (b"b".to_vec(), b"[1.10 ]")];
+        assert_eq!(found, expected);
     }
 
     #[test]

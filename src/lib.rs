@@ -25,7 +25,8 @@
 //!
 //! - Same dialect on both sides: the client's bytes go on verbatim. Only top-level keys are edited, by the family's `adapt`.
 //! - The status is committed with the first frame that means something; until then another deployment may be tried.
-//! - After an error frame nothing that looks like a clean end follows: no `[DONE]`, no last chunk.
+//! - After an error frame nothing that looks like a clean end follows: no `[DONE]`, no last chunk. Only the Responses API has an
+//!   end of its own for what failed.
 //! - tiny_http never sees a socket of the network; nothing is written towards it but policed heads.
 //! - No key, secret, access token, header or prompt is in any log at any level.
 //! - A client's URL is fetched from judged addresses of the public internet only, or from where the configuration says.
@@ -49,6 +50,7 @@
 //! | how the highest effort is called by OpenAI's models, where the client's word is another | `high` | [`dialect`] |
 //! | what a text is for, which NVIDIA's models have to be told and OpenAI's clients cannot say | `query` | [`dialect`] |
 //! | whether Gemini's embeddings are under the deployed name or Google's own | the one, on a 404 the other | [`families`] |
+//! | which of OpenAI's models have the Responses API, and which have nothing else | gpt-5 and later; names with `-codex` | [`families`] |
 //! | which family a name of one's own is | OpenAI's, unless `families` says otherwise | [`families`] |
 //! | the api-version | `2025-04-01-preview`, configurable | [`config`] |
 //! | `AI-Tenant-Id`, which few clients send | sent where the service key has the tenant's id | [`relay`] |
@@ -88,6 +90,7 @@
 //!   [`chat::fit`], not in each dialect; its `Undo` puts back in the reply what the client must not see changed.
 //! - A text of a conversation stays the JSON that the client wrote ([`chat::Text`]): reading and writing escapes was half of
 //!   what a conversion cost.
+//! - A client's request decides how its reply is written ([`dialect::ReplyWriter`]): the Responses API repeats it.
 //! - A conversion between two grammars is a [`convert::Conversion`], so that the relay has one story for both ways.
 //! - Families that speak OpenAI's grammar with quirks (vLLM, Perplexity) pass too; `mend` changes what SDKs stumble over.
 //! - The demo parses requests itself: it has to cut connections mid-frame and answer before a body is read.

@@ -755,11 +755,11 @@ impl Call<'_> {
 
     /// The model's deployments, as they are to be tried: whose ids are in the request comes first.
     fn in_turn<'a>(&self, model: &'a Model) -> Vec<&'a Deployment> {
-        let mut deployments: Vec<_> = model.in_turn().collect();
-        if let Some(owner) = &self.owner {
-            deployments.sort_by_key(|deployment| deployment.mark != owner.mark);
-            deployments.truncate(if owner.is_bound { 1 } else { deployments.len() });
-        }
+        // Whoever has an owner takes no turn: those that have none are spread evenly.
+        let Some(owner) = &self.owner else { return model.in_turn().collect() };
+        let mut deployments: Vec<_> = model.deployments.iter().collect();
+        deployments.sort_by_key(|deployment| deployment.mark != owner.mark);
+        deployments.truncate(if owner.is_bound { 1 } else { deployments.len() });
         deployments
     }
 }

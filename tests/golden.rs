@@ -46,7 +46,7 @@ impl Replies {
     fn wishes(&self) -> &'static [(bool, &'static str)] {
         match self.dialect {
             Dialect::OpenAi => &[(false, "out"), (true, "usage.out")],
-            Dialect::Anthropic => &[(false, "out")],
+            Dialect::Anthropic | Dialect::Responses => &[(false, "out")],
         }
     }
 }

@@ -78,6 +78,12 @@ fn what_responses_refuse_is_refused() {
             "max_output_tokens",
             "value <= 128000, but got 128001",
         ),
+        (with("x", json!({"max_output_tokens": 16.5})), "max_output_tokens", "expected an integer"),
+        (
+            with("x", json!({"temperature": 3})),
+            "temperature",
+            "decimal above maximum value. Expected a value <= 2, but got 3 instead.",
+        ),
         (with("x", json!({"temperature": 0.5})), "temperature", "Unsupported parameter"),
         (with("x", json!({"top_p": 0.5})), "top_p", "Unsupported parameter"),
         (with("x", json!({"top_logprobs": 2})), "top_logprobs", "Unsupported parameter"),
@@ -516,7 +522,8 @@ fn calls_come_in_events_and_their_results_go_back() {
         assert_eq!(second["output"][1]["name"], "look");
         let call_id = second["output"][1]["call_id"].as_str().unwrap();
         let third = json!({
-            "model": "m", "previous_response_id": second["id"], "input": [output(call_id)], "tools": tools,
+            "model": "m", "previous_response_id": second["id"], "input": [output(call_id)],
+            "tools": tools,
         });
         let third = answer(&demo, &third, FIRST);
         let said = third["output"][1]["content"][0]["text"].as_str().unwrap();

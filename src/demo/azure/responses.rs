@@ -11,11 +11,18 @@
 //! The api-version does not matter. A deployment knows its own ids only, and opens only what it
 //! encrypted itself. A response made in the background is queued, in progress at the first look and
 //! completed at the second.
+//!
+//! Left open by the dossier, and decided as OpenAI's own service does it: the words of most
+//! refusals, ids of at most 64 characters, an answer's item that comes back without its thought,
+//! lists that hold what came before, too. `model` has to be there and is not looked at. What Azure's
+//! page does not list (`prompt`, `conversation`, `context_management`) is unknown. A function that
+//! does not say `strict` is shown as a strict one and taken as it is.
 
 mod check;
 mod items;
 mod kept;
 mod listing;
+mod prompt;
 mod reply;
 mod seal;
 

@@ -1,41 +1,392 @@
 //! Replies of AI Core's own `/responses` (dossier 5a), on their way to a client of the Responses API.
+//!
+//! Nothing is decoded: the bytes go on as they are, but for the `event:` lines that AI Core leaves out and SDKs go by, and
+//! for what [`Shown`] says otherwise.
+//!
+//! What a stream begins with says nothing yet, so it is kept back until more comes: AI Core tells that it is throttled by
+//! `response.created`, a `response.failed` without a reason, and the reason as an `error`. That is an answer of status 429 as
+//! long as nothing was sent.
+//!
+//! Left open by the dossier: a stream that ends without its last event is broken; a failure that comes before anything else
+//! is told by its status where another deployment may do better, and in the stream's own words otherwise.
 
+mod shown;
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+use serde::Deserialize;
+use serde_json::json;
+
+use self::shown::{Shown, input_of};
+use super::freeform::Freeform;
 use super::tools::Tools;
 use crate::chat::Usage;
 use crate::dialect::{Passed, Passing};
-use crate::error::Error;
-use crate::sse::Frame;
+use crate::envelope::{Envelope, field, quoted};
+use crate::error::{Error, Kind};
+use crate::sse::{self, Frame};
+use crate::upstream_error;
 
 /// A complete reply, or any answer about a kept response: the client's model name, marked ids, the client's own tools.
 pub fn pass_reply(
     body: Vec<u8>,
-    _model: &str,
-    _tools: &Tools,
-    _mark: &str,
+    model: &str,
+    tools: &Tools,
+    mark: &str,
 ) -> Result<(Vec<u8>, Option<Usage>), Error> {
-    Ok((body, None))
+    let mut reply = Envelope::parse(body).map_err(|e| Error::BadReply {
+        what: format!("SAP AI Core's answer cannot be read: {e}."),
+    })?;
+    // A response that failed has its error, and is an answer.
+    let is_response = reply.raw("object") == Some(br#""response""#);
+    if !is_response && is_given(reply.raw("error")) {
+        return Err(fault_of(&reply.to_bytes()));
+    }
+    let usage = usage_of(&reply);
+    Shown::new(model, tools, mark).edit(&mut reply);
+    Ok((reply.into_bytes(), usage))
 }
 
 /// A stream that passes through, event by event.
 #[derive(Debug)]
-pub struct PassStream {}
+pub struct PassStream {
+    shown: Shown,
+    /// What the stream began with, kept back; `None` since something else came.
+    beginning: Option<Vec<u8>>,
+    /// The response as it was last told.
+    response: Option<Vec<u8>>,
+    /// It failed, and the reason is to come.
+    has_failed: bool,
+    /// The calls that are being told of tools that take a text.
+    calls: Vec<Call>,
+    /// The `sequence_number` of the next event.
+    next: u64,
+    usage: Option<Usage>,
+}
+
+#[derive(Debug)]
+struct Call {
+    /// `output_index`, as JSON.
+    place: Vec<u8>,
+    text: Freeform,
+}
 
 impl PassStream {
-    pub fn new(_model: &str, _tools: &Tools, _mark: &str) -> PassStream {
-        PassStream {}
+    /// `model` is the name the client used, `tools` how its tools are called by the model, `mark` the deployment's.
+    pub fn new(model: &str, tools: &Tools, mark: &str) -> PassStream {
+        PassStream {
+            shown: Shown::new(model, tools, mark),
+            beginning: Some(vec![]),
+            response: None,
+            has_failed: false,
+            calls: vec![],
+            next: 0,
+            usage: None,
+        }
     }
 }
 
 impl Passing for PassStream {
-    fn frame(&mut self, _frame: &Frame<'_>, _out: &mut Vec<u8>) -> Passed {
-        Passed::Nothing
+    fn frame(&mut self, frame: &Frame<'_>, out: &mut Vec<u8>) -> Passed {
+        if let Cow::Borrowed(data) = &frame.data
+            && let Some(kind) = delta_of(data).filter(|_| !frame.is_cut)
+            && !(kind == ARGUMENTS_DELTA && !self.calls.is_empty())
+            && !self.has_failed
+        {
+            self.delta(kind, data, out);
+            return Passed::Content;
+        }
+        let mut all = Passed::Nothing;
+        for data in values(frame) {
+            match self.event(data, frame.is_cut, out) {
+                Passed::Nothing => {}
+                Passed::Content => all = Passed::Content,
+                end => return end,
+            }
+        }
+        all
     }
 
     fn finish(&mut self, _out: &mut Vec<u8>) -> Passed {
-        Passed::Failed(Error::Internal)
+        if self.has_failed {
+            return Passed::Failed(unexplained());
+        }
+        Passed::Failed(Error::BadReply {
+            what: "SAP AI Core's stream ended before the response was complete.".into(),
+        })
     }
 
     fn usage(&self) -> Option<Usage> {
-        None
+        self.usage
+    }
+
+    /// The response as it was last told, as one that failed.
+    fn failed(&mut self, error: &Error, out: &mut Vec<u8>) {
+        let response = self.response.take().and_then(|json| Envelope::parse(json).ok());
+        let Some(mut response) = response else { return };
+        response.set("status", "\"failed\"");
+        response.set("error", reason(error));
+        sse::write_event(out, "response.failed", |out| {
+            out.extend_from_slice(br#"{"type":"response.failed","response":"#);
+            out.extend_from_slice(&response.to_bytes());
+            out.extend_from_slice(format!(r#","sequence_number":{}}}"#, self.next).as_bytes());
+        });
+    }
+}
+
+const ARGUMENTS_DELTA: &str = "response.function_call_arguments.delta";
+const ARGUMENTS_DONE: &str = "response.function_call_arguments.done";
+
+impl PassStream {
+    /// Nearly all events: more of a text, in which only the item's id is another.
+    fn delta(&mut self, kind: &str, data: &[u8], out: &mut Vec<u8>) {
+        self.begin(out);
+        self.count(number_in(data));
+        sse::write_event(out, kind, |out| self.shown.write_item_id(data, out));
+    }
+
+    fn event(&mut self, data: &[u8], is_cut: bool, out: &mut Vec<u8>) -> Passed {
+        if data == b"[DONE]" {
+            return Passed::Nothing;
+        }
+        let Ok(mut event) = Envelope::parse(data.to_vec()) else {
+            // Half an event is left to `finish`.
+            return if is_cut { Passed::Nothing } else { Passed::Failed(fault_of(data)) };
+        };
+        let kind: String = event.get("type", "a string").ok().flatten().unwrap_or_default();
+        match kind.as_str() {
+            "error" => return Passed::Failed(fault_of(data)),
+            "" if is_given(event.raw("error")) || event.has("message") => {
+                return Passed::Failed(fault_of(data));
+            }
+            // It would break the line that it has to stand in.
+            kind if kind.is_empty() || !is_kind(kind.as_bytes()) => return Passed::Nothing,
+            _ if self.has_failed => return Passed::Nothing,
+            _ => {}
+        }
+        self.tap(&event);
+        let kind = self.edit(&mut event, kind);
+        let is_begun = self.beginning.is_none();
+        match kind.as_ref() {
+            "response.created" | "response.queued" | "response.in_progress"
+                if !is_begun && !is_in_background(&event) =>
+            {
+                let mut beginning = self.beginning.take().unwrap_or_default();
+                write(&kind, &event, &mut beginning);
+                self.beginning = Some(beginning);
+                self.count(event.get("sequence_number", "a number").ok().flatten());
+                return Passed::Nothing;
+            }
+            "response.failed" => {
+                let error = event.raw("response").and_then(|response| field(response, "error"));
+                let Some(error) = error.filter(|error| is_given(Some(error))) else {
+                    self.has_failed = true;
+                    return Passed::Nothing;
+                };
+                let error = fault_of(&[br#"{"error":"#, error, b"}"].concat());
+                if !is_begun && is_of_the_deployment(&error) {
+                    return Passed::Failed(error);
+                }
+            }
+            _ => {}
+        }
+        self.begin(out);
+        self.count(event.get("sequence_number", "a number").ok().flatten());
+        write(&kind, &event, out);
+        match kind.as_ref() {
+            "response.completed"
+            | "response.incomplete"
+            | "response.failed"
+            | "response.cancelled" => Passed::Done,
+            _ => Passed::Content,
+        }
+    }
+
+    /// What was kept back goes first.
+    fn begin(&mut self, out: &mut Vec<u8>) {
+        if let Some(beginning) = self.beginning.take() {
+            out.extend_from_slice(&beginning);
+        }
+    }
+
+    fn count(&mut self, number: Option<u64>) {
+        self.next = number.unwrap_or(self.next).saturating_add(1);
+    }
+
+    /// Reads usage; it may fail alone.
+    fn tap(&mut self, event: &Envelope) {
+        let response = event.raw("response").filter(|json| field(json, "usage").is_some());
+        let response = response.and_then(|json| Envelope::parse(json.to_vec()).ok());
+        self.usage = response.as_ref().and_then(usage_of).or(self.usage);
+    }
+
+    /// Makes the event what the client is to see. Gives its type, which may be another one.
+    fn edit(&mut self, event: &mut Envelope, kind: String) -> Cow<'static, str> {
+        event.edit_in("response", |response| self.shown.edit(response));
+        if let Some(response) = event.raw("response").filter(|json| json.starts_with(b"{")) {
+            self.response = Some(response.to_vec());
+        }
+        match kind.as_str() {
+            "response.output_item.added" => self.open(event),
+            "response.output_item.done" => {
+                let place = event.raw("output_index").unwrap_or_default();
+                self.calls.retain(|call| call.place != place);
+            }
+            ARGUMENTS_DELTA | ARGUMENTS_DONE => {
+                if let Some(kind) = self.input(event, &kind) {
+                    return kind.into();
+                }
+            }
+            _ => {}
+        }
+        event.edit_in("item", |item| self.shown.edit_item(item));
+        self.shown.edit_id(event, "item_id");
+        kind.into()
+    }
+
+    /// An item begins: perhaps a call with a text.
+    fn open(&mut self, event: &Envelope) {
+        const CALLS_MAX: usize = 1000;
+        let is_custom = event.raw("item").is_some_and(|item| self.shown.is_custom(item));
+        let place = event.raw("output_index").filter(|_| is_custom);
+        if let Some(place) = place.filter(|_| self.calls.len() < CALLS_MAX) {
+            self.calls.push(Call { place: place.to_vec(), text: Freeform::default() });
+        }
+    }
+
+    /// More of a call's arguments, or all of them, as the text that the tool takes. Gives the event's new type; `None` for
+    /// other calls.
+    fn input(&mut self, event: &mut Envelope, kind: &str) -> Option<&'static str> {
+        let place = event.raw("output_index")?.to_vec();
+        let call = self.calls.iter_mut().find(|call| call.place == place)?;
+        let json = |event: &Envelope, key| event.get::<String>(key, "a string").ok().flatten();
+        let kind = if kind == ARGUMENTS_DELTA {
+            let mut text = String::new();
+            call.text.push(&json(event, "delta").unwrap_or_default(), &mut text);
+            event.set("delta", quoted(&text));
+            "response.custom_tool_call_input.delta"
+        } else {
+            let arguments = json(event, "arguments").unwrap_or_default();
+            event.rename("arguments", "input");
+            event.set("input", quoted(&input_of(&arguments)));
+            event.remove("name");
+            "response.custom_tool_call_input.done"
+        };
+        event.set("type", quoted(kind));
+        self.shown.edit_id(event, "item_id");
+        self.shown.rename_id(event, "item_id");
+        Some(kind)
+    }
+}
+
+/// The type of an event that says no more than a piece of a text, as such are written by AI Core.
+fn delta_of(data: &[u8]) -> Option<&str> {
+    let rest = data.strip_prefix(br#"{"type":""#)?;
+    let kind = &rest[..memchr::memchr(b'"', rest)?];
+    let is_delta = kind.ends_with(b".delta") && is_kind(kind) && data.ends_with(b"}");
+    let is_line = is_delta && memchr::memchr(b'\r', data).is_none();
+    std::str::from_utf8(kind).ok().filter(|_| is_line)
+}
+
+/// Whether it can be the name of an event.
+fn is_kind(kind: &[u8]) -> bool {
+    kind.iter().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.'))
+}
+
+fn number_in(data: &[u8]) -> Option<u64> {
+    static NUMBER: LazyLock<Finder<'static>> =
+        LazyLock::new(|| Finder::new(br#""sequence_number":"#));
+    let digits = &data[NUMBER.find(data)? + NUMBER.needle().len()..];
+    let end = digits.iter().position(|b| !b.is_ascii_digit())?;
+    std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
+}
+
+/// The events in a frame. Some gateways leave `data:` away.
+fn values<'a>(frame: &'a Frame<'_>) -> Box<dyn Iterator<Item = &'a [u8]> + 'a> {
+    let is_bare = frame.data.is_empty() && matches!(frame.raw.first(), Some(b'{' | b'['));
+    if is_bare { Box::new(std::iter::once(frame.raw)) } else { Box::new(frame.values()) }
+}
+
+fn is_given(json: Option<&[u8]>) -> bool {
+    json.is_some_and(|json| json != b"null")
+}
+
+/// Whoever asks for one of these wants its id at once.
+fn is_in_background(event: &Envelope) -> bool {
+    event.raw("response").and_then(|response| field(response, "background")) == Some(b"true")
+}
+
+/// The error that this is instead of a reply or an event.
+fn fault_of(data: &[u8]) -> Error {
+    upstream_error::from_event(data).unwrap_or_else(|| Error::BadReply {
+        what: "SAP AI Core sent something that cannot be read as a response.".into(),
+    })
+}
+
+fn unexplained() -> Error {
+    Error::BadReply { what: "SAP AI Core says that the response failed, and not why.".into() }
+}
+
+/// Whether another deployment may do better, or this one later.
+fn is_of_the_deployment(error: &Error) -> bool {
+    let is_known = error.code().is_some_and(|code| code.contains("server_error"));
+    matches!(error.status(), 429 | 502..=504) || is_known
+}
+
+/// A failed response's `error`.
+fn reason(error: &Error) -> String {
+    let code = match (error.code(), error.kind()) {
+        (Some(code), _) => code,
+        (None, Kind::RateLimit) => "rate_limit_exceeded",
+        (None, _) => "server_error",
+    };
+    json!({"code": code, "message": error.to_string()}).to_string()
+}
+
+fn write(kind: &str, event: &Envelope, out: &mut Vec<u8>) {
+    sse::write_event(out, kind, |out| {
+        let start = out.len();
+        out.extend_from_slice(&event.to_bytes());
+        // It came in several lines. A line end in JSON is white space, and in a frame it would end the data.
+        let is_line_end = |b: &&mut u8| matches!(**b, b'\n' | b'\r');
+        out[start..].iter_mut().filter(is_line_end).for_each(|b| *b = b' ');
+    });
+}
+
+fn usage_of(response: &Envelope) -> Option<Usage> {
+    response.get::<WireUsage>("usage", "usage").ok().flatten().map(Usage::from)
+}
+
+#[derive(Debug, Deserialize)]
+struct WireUsage {
+    #[serde(default)]
+    input_tokens: u64,
+    #[serde(default)]
+    output_tokens: u64,
+    input_tokens_details: Option<InputDetails>,
+    output_tokens_details: Option<OutputDetails>,
+}
+
+#[derive(Debug, Deserialize)]
+struct InputDetails {
+    cached_tokens: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct OutputDetails {
+    reasoning_tokens: Option<u64>,
+}
+
+impl From<WireUsage> for Usage {
+    fn from(wire: WireUsage) -> Usage {
+        Usage {
+            input: wire.input_tokens,
+            cached: wire.input_tokens_details.and_then(|d| d.cached_tokens).unwrap_or(0),
+            cache_written: 0,
+            output: wire.output_tokens,
+            reasoning: wire.output_tokens_details.and_then(|d| d.reasoning_tokens).unwrap_or(0),
+        }
     }
 }

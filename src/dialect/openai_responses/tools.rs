@@ -4,6 +4,8 @@
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Tools {
     known: Vec<(String, Origin)>,
+    /// What a response repeats of its request where AI Core was told something else: the key, and the client's own JSON.
+    told: Vec<(&'static str, Vec<u8>)>,
 }
 
 /// A client's tool.
@@ -16,6 +18,20 @@ pub struct Origin {
 }
 
 impl Tools {
+    pub fn add(&mut self, function: String, origin: Origin) {
+        self.known.push((function, origin));
+    }
+
+    /// A response is to repeat the client's own.
+    pub fn tell(&mut self, key: &'static str, json: impl Into<Vec<u8>>) {
+        self.told.push((key, json.into()));
+    }
+
+    /// What a response is to repeat.
+    pub fn told(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
+        self.told.iter().map(|(key, json)| (*key, json.as_slice()))
+    }
+
     /// The tool that the model knows as this function, where it is another.
     pub fn origin(&self, function: &str) -> Option<&Origin> {
         self.known.iter().find(|(name, _)| name == function).map(|(_, origin)| origin)

@@ -63,16 +63,8 @@ fn wrong(misfit: &Misfit, place: &str, wanted: &str) -> Answer {
         let place = if inside { place.trim_end_matches(".type") } else { place };
         return invalid_value(word, &words, place);
     }
-    if let Some((least, most)) = bounds_of(wanted).filter(|_| given.is_number()) {
-        let below = given.as_f64() < Some(least);
-        let (side, sign, bound) =
-            if below { ("below minimum", ">=", least) } else { ("above maximum", "<=", most) };
-        let why = format!(
-            "Invalid '{place}': value {side} value. Expected a value {sign} {bound}, but got \
-             {given} instead."
-        );
-        let code = format!("integer_{}_value", if below { "below_min" } else { "above_max" });
-        return refusal(&why, json!(place), json!(code));
+    if let Some(bounds) = bounds_of(wanted).filter(|_| given.is_number()) {
+        return out_of_bounds(&bounds, given, place);
     }
     let kinds = wanted.split(" or ").map(kind_of).collect::<Vec<_>>();
     let wanted = match kinds.as_slice() {
@@ -103,11 +95,31 @@ fn words_of(wanted: &str) -> Option<Vec<String>> {
     serde_json::from_str(wanted.strip_prefix("one of ")?).ok()
 }
 
+/// `integer` or `decimal`, the least and the most.
+type Bounds = (&'static str, f64, f64);
+
 /// As [`Shape::Whole`] and [`Shape::Number`] name them.
-fn bounds_of(wanted: &str) -> Option<(f64, f64)> {
-    let bounds = wanted.strip_prefix("integer from ").or(wanted.strip_prefix("number from "))?;
+fn bounds_of(wanted: &str) -> Option<Bounds> {
+    let integer = wanted.strip_prefix("integer from ").map(|rest| ("integer", rest));
+    let decimal = || wanted.strip_prefix("number from ").map(|rest| ("decimal", rest));
+    let (kind, bounds) = integer.or_else(decimal)?;
     let (least, most) = bounds.split_once(" to ")?;
-    Some((least.parse().ok()?, most.parse().ok()?))
+    Some((kind, least.parse().ok()?, most.parse().ok()?))
+}
+
+fn out_of_bounds((kind, least, most): &Bounds, given: &Value, place: &str) -> Answer {
+    if *kind == "integer" && !given.is_i64() {
+        return invalid_type(place, "an integer", given);
+    }
+    let (side, code, wanted) = match given.as_f64() < Some(*least) {
+        true => ("below minimum", "below_min", format!(">= {least}")),
+        false => ("above maximum", "above_max", format!("<= {most}")),
+    };
+    let why = format!(
+        "Invalid '{place}': {kind} {side} value. Expected a value {wanted}, but got {given} \
+         instead."
+    );
+    refusal(&why, json!(place), json!(format!("{kind}_{code}_value")))
 }
 
 fn kind_of(wanted: &str) -> &str {

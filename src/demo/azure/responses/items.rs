@@ -105,7 +105,7 @@ fn one_item(
         "reasoning" => reasoning(item, id, deployment, kept),
         "compaction" => {
             let given = item["encrypted_content"].as_str().unwrap_or_default();
-            seal::verify(deployment, id, given).map(|()| item.clone())
+            seal::verify(deployment, id, given).map(|_| item.clone())
         }
         _ => held(id.unwrap_or_default(), deployment, kept),
     }
@@ -215,7 +215,11 @@ fn reasoning(
     kept: &Kept,
 ) -> Result<Value, Answer> {
     match item.get("encrypted_content").and_then(Value::as_str) {
-        Some(given) => seal::verify(deployment, id, given).map(|()| item.clone()),
+        Some(given) => {
+            let mut item = item.clone();
+            item["id"] = json!(seal::verify(deployment, id, given)?);
+            Ok(item)
+        }
         None => held(id.unwrap_or_default(), deployment, kept),
     }
 }

@@ -131,6 +131,9 @@ pub(in crate::demo) fn spoken_before(
     deployment: &Deployment,
     body: &[u8],
 ) -> Option<Vec<u8>> {
+    if !deployment.has_responses() {
+        return None;
+    }
     let body = serde_json::from_slice::<Value>(body).ok()?;
     let id = body.get("previous_response_id")?.as_str()?;
     let mut items = lock(kept).conversation(deployment, id)?;

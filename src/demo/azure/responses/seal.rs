@@ -14,21 +14,22 @@ pub(super) fn sealed(deployment: &Deployment, item_id: &str, text: &str) -> Stri
     format!("{FIRST}{}", URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// Refuses what is not of this deployment or, should that be known, not of this item.
+/// The id of the item it was made for. Refuses what is not of this deployment or, should that be
+/// known, not of this item.
 pub(super) fn verify(
     deployment: &Deployment,
     item_id: Option<&str>,
     given: &str,
-) -> Result<(), Answer> {
+) -> Result<String, Answer> {
     let reason = match opened(given) {
         None => "could not be decrypted or parsed",
         Some((of, _)) if of != deployment.id => {
             "organization_id did not match the target organization"
         }
-        Some((_, item)) if item_id.is_some_and(|id| id != item) => {
+        Some((_, item)) if item_id.is_some_and(|id| id != item.as_str()) => {
             "item_id did not match the target item id"
         }
-        Some(_) => return Ok(()),
+        Some((_, item)) => return Ok(item),
     };
     let first = given.chars().take(4).collect::<String>();
     let why = format!(
