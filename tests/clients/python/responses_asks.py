@@ -39,8 +39,8 @@ STEPS = {
 IDS = {"message": "msg_", "reasoning": "rs_", "function_call": "fc_", "custom_tool_call": "ctc_"}
 
 
-def asks(text, model, fault="", parts=(), **more):
-    content = prompt(text, fault)
+def asks(words, model, fault="", parts=(), **more):
+    content = prompt(words, fault)
     if parts:
         content = [user([{"type": "input_text", "text": content}, *parts])]
     return {"model": model, "input": content, **more}
