@@ -1,6 +1,6 @@
 //! OpenAI's Responses API: both halves of the grammar, and what passes.
 
-mod freeform;
+pub mod freeform;
 pub mod kept;
 pub mod marks;
 mod pass;

@@ -32,6 +32,11 @@ impl Tools {
         self.told.iter().map(|(key, json)| (*key, json.as_slice()))
     }
 
+    /// By the names of the functions.
+    pub fn new(known: Vec<(String, Origin)>) -> Tools {
+        Tools { known, ..Tools::default() }
+    }
+
     /// The tool that the model knows as this function, where it is another.
     pub fn origin(&self, function: &str) -> Option<&Origin> {
         self.known.iter().find(|(name, _)| name == function).map(|(_, origin)| origin)
