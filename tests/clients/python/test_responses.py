@@ -627,7 +627,7 @@ def test_errors(create, model):
         ({"input": [user([nonsense])]}, "input[0].content"),
         ({"max_output_tokens": "many"}, "max_output_tokens"),
         ({"stream": "yes"}, "stream"),
-        ({"temperature": "hot"}, "temperature"),
+        ({"instructions": 7}, "instructions"),
         ({"tools": "all"}, "tools"),
         ({"text": {"format": nonsense}}, "text.format"),
         ({"reasoning": {"effort": 7}}, "reasoning.effort"),
