@@ -143,7 +143,7 @@ feature('stream', async (model) => {
 
 feature('stream', async (model) => {
   const arrivals = [];
-  const request = asks('', model, { fault: 'frames=60 pause_ms=9' });
+  const request = asks('', model, { fault: 'frames=60 pause_ms=4' });
   const streamed = responses.stream(request);
   await streamed.on('response.output_text.delta', () => arrivals.push(performance.now())).done();
   const middle = arrivals[arrivals.length >> 1];

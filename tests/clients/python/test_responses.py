@@ -156,7 +156,7 @@ def test_stream_names_its_events(responses, model):
 @feature("stream")
 def test_stream_is_prompt(stream, model):
     arrivals, text = [], ""
-    with stream(**asks("", model, "frames=60 pause_ms=9")) as streamed:
+    with stream(**asks("", model, "frames=60 pause_ms=4")) as streamed:
         for event in streamed:
             if event.type == "response.output_text.delta":
                 text += event.delta
