@@ -197,7 +197,7 @@ impl fmt::Display for Error {
                 "The request body is larger than {bytes_max} bytes, the limit of this proxy (`limits.body_bytes_max`)."
             ),
             Error::UnsupportedEncoding { encoding } => {
-                write!(f, "Request bodies with Content-Encoding {encoding} are not read here; send it uncompressed.")
+                write!(f, "Request bodies with Content-Encoding {encoding} are not read here; send it as gzip, deflate or zstd, or uncompressed.")
             }
             Error::SlowBody => f.write_str("The request body did not arrive in time."),
             Error::Busy { what } => write!(f, "The proxy is busy: {what}. Try again in a moment."),

@@ -19,7 +19,7 @@
 //! | 3 · the story | [`relay`] [`local`] |
 //! | 2 · who, where, what | [`routes`] [`families`] [`auth`] [`models`] [`deployed`] [`config`] [`credentials`] [`aicore`] [`vault`] [`stored`] [`convert`] [`healing`] [`demo`] |
 //! | 1 · wire grammars, pure | [`dialect`] [`estimate`] [`upstream_error`] |
-//! | 0 · words everyone uses | [`chat`] [`envelope`] [`sse`] [`media`] [`error`] [`log`] |
+//! | 0 · words everyone uses | [`chat`] [`envelope`] [`sse`] [`media`] [`encoding`] [`error`] [`log`] |
 //!
 //! # Invariants
 //!
@@ -79,6 +79,7 @@
 //! | Nova's limit of the output; its cache points; what the top of a tool's schema may hold | 10,000; four, none on tools; `type`, `properties`, `required` and definitions | [`families`] |
 //! | where Cohere's chat is; names of its tools; whether it is able to fetch images | `/chat`, after a 404 `/v2/chat`; without `-`; no | [`families`] [`dialect`] |
 //! | how much an effort is for Cohere | 512, 1,024 and 4,096 tokens, from `high` on as much as it likes; only where the name says `reasoning` | [`dialect`] [`families`] |
+//! | what a response of a converted model says of `completed_at` and `service_tier` | null; `default` | [`dialect`] |
 //! | whether Retry-After comes with a 429 | passed on if it does, never invented | [`upstream_error`] |
 //!
 //! # What was decided otherwise than the first design
@@ -122,6 +123,7 @@ pub mod estimate;
 pub mod upstream_error;
 
 pub mod chat;
+pub mod encoding;
 pub mod envelope;
 pub mod error;
 pub mod log;

@@ -6,10 +6,14 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sap_ai_core_llm_proxy::chat::Usage;
+use sap_ai_core_llm_proxy::chat::{Brackets, Event, Stop, Usage, fold};
 use sap_ai_core_llm_proxy::dialect::openai_chat::{PassStream, Quirks, pass_reply};
-use sap_ai_core_llm_proxy::dialect::{Dialect, Passing, anthropic};
+use sap_ai_core_llm_proxy::dialect::openai_responses::tools::Origin;
+use sap_ai_core_llm_proxy::dialect::openai_responses::{self, Tools, marks};
+use sap_ai_core_llm_proxy::dialect::{Dialect, Passing, ReplyHead, ReplyWriter, anthropic};
+use sap_ai_core_llm_proxy::envelope::Envelope;
 use sap_ai_core_llm_proxy::error::Error;
+use sap_ai_core_llm_proxy::families::{Passes, of_model};
 use support::{KEY, Proxy, pass};
 
 /// One of each rule: a plain model, reasoning ones of the g and the o kind, and the newest.
@@ -51,7 +55,7 @@ impl Replies {
     }
 }
 
-const REPLIES: [Replies; 4] = [
+const REPLIES: [Replies; 5] = [
     Replies::openai(
         "reply/openai_chat",
         |usage| passed(usage, Quirks::None),
@@ -74,10 +78,35 @@ const REPLIES: [Replies; 4] = [
         stream: |_| Box::new(anthropic::PassStream::new(NAME)),
         whole: |body| anthropic::pass_reply(body, NAME),
     },
+    Replies {
+        folder: "reply/responses",
+        golden: "reply/responses",
+        dialect: Dialect::Responses,
+        stream: |_| Box::new(openai_responses::PassStream::new(NAME, &tools(), MARK)),
+        whole: |body| openai_responses::pass_reply(body, NAME, &tools(), MARK),
+    },
 ];
 
 /// What the client called the model.
 const NAME: &str = "the-alias";
+
+/// The deployment's, in ids.
+const MARK: &str = "0a1b2c3d";
+
+/// How the model knows tools that are no functions.
+fn tools() -> Tools {
+    let origin = |name: &str, namespace: Option<&str>| Origin {
+        name: name.into(),
+        namespace: namespace.map(str::to_owned),
+        is_custom: namespace.is_none(),
+    };
+    let mut tools = Tools::new(vec![
+        ("apply_patch".into(), origin("apply_patch", None)),
+        ("agents__spawn".into(), origin("spawn", Some("agents"))),
+    ]);
+    tools.tell("tools", r#"[{"type":"custom","name":"apply_patch"}]"#);
+    tools
+}
 
 fn passed(wants_usage: bool, quirks: Quirks) -> Box<dyn Passing> {
     Box::new(PassStream::new(NAME, wants_usage, quirks))
@@ -98,6 +127,25 @@ fn requests() {
             }
             check(&case.with_extension(format!("{model}.out")), &out);
         }
+    }
+}
+
+/// What a deployment gets of a client's request for a response, and how its tools are called there.
+#[test]
+fn requests_of_responses() {
+    let service = of_model("gpt-5").service.as_ref().unwrap();
+    let Passes::Responses { edit } = service.responses.unwrap().grammar.passes else { panic!() };
+    for (case, body) in cases("request/responses", "json") {
+        let mut body = Envelope::parse(body).unwrap();
+        let (mut dropped, tools) = edit(&mut body, "gpt-5").unwrap();
+        let body = body.to_bytes();
+        let (body, foreign) = marks::body_for(&body, MARK);
+        dropped.extend(foreign);
+        let told =
+            tools.told().map(|(key, json)| format!("{key}: {}", String::from_utf8_lossy(json)));
+        let told = told.collect::<Vec<_>>().join("\n");
+        let rest = format!("\ndropped: {}\n{told}\n", dropped.join(", "));
+        check(&case.with_extension("out"), &[&*body, rest.as_bytes()].concat());
     }
 }
 
@@ -185,6 +233,106 @@ fn replies() {
 fn shown(status: u16, body: &[u8], usage: Option<Usage>) -> Vec<u8> {
     let usage = usage.map_or("none".to_owned(), |u| format!("{u:?}"));
     [format!("{status}\n").as_bytes(), body, format!("\nusage: {usage}\n").as_bytes()].concat()
+}
+
+/// Replies of other vendors' models, as they reach clients of the Responses API: file, request, what the model says.
+type Told = (&'static str, &'static str, fn(&mut Brackets));
+
+const TOLD: [Told; 6] = [
+    ("text", "{}", |b| {
+        b.reasoning("not wanted");
+        b.text("Hello");
+        b.text(" \"there\".\n");
+        b.usage(Usage { input: 12, cached: 5, cache_written: 1, output: 70, reasoning: 64 });
+        b.stop(Stop::End);
+    }),
+    ("calls", REQUEST, |b| {
+        b.reasoning("First ");
+        b.reasoning("this.");
+        b.text("On it.");
+        b.call(1, Some("call_1"), Some("shell"));
+        b.arguments(1, "{\"cmd\":");
+        b.arguments(1, "\"ls\"}");
+        b.call(2, Some("call_2"), Some("multi__spawn"));
+        b.close_call(2);
+        b.call(3, Some("call_3"), Some("apply_patch"));
+        b.arguments(3, "{\"input\": \"*** Begin\\");
+        b.arguments(3, "nPatch \\ud83d");
+        b.arguments(3, "\\ude00\"}");
+        b.call(4, Some("call_4"), Some("apply_patch"));
+        b.arguments(4, "{\"patch\":\"otherwise\"}");
+        b.usage(Usage { input: 1, cached: 0, cache_written: 0, output: 2, reasoning: 0 });
+        b.stop(Stop::ToolCalls);
+    }),
+    ("length", REQUEST, |b| {
+        b.text("Now:");
+        b.call(1, Some("call_1"), Some("apply_patch"));
+        b.arguments(1, "{\"input\":\"half a pa");
+        b.stop(Stop::Length);
+    }),
+    ("refusal", "{}", |b| {
+        b.text("I would rather");
+        b.stop(Stop::Refusal);
+    }),
+    ("empty", "{}", |b| b.stop(Stop::End)),
+    ("failed", REQUEST, |b| {
+        b.text("All of it.");
+        b.call(1, Some("call_1"), Some("shell"));
+        b.arguments(1, "{\"cmd\":");
+        b.fail(Error::Upstream {
+            status: 429,
+            code: None,
+            message: "Too many requests, try again in 3 s.".into(),
+            param: None,
+            retry_after: None,
+        });
+    }),
+];
+
+const REQUEST: &str = r#"{"model":"m","input":"hi","stream":true,"instructions":"Be brief.","reasoning":{"effort":"low","summary":"auto"},"text":{"verbosity":"low"},"temperature":1.10,"store":false,
+"tools":[{"type":"custom",
+"name":"apply_patch"}],"metadata":{"a":"b"},"prompt_cache_key":"k","max_output_tokens":null}"#;
+
+#[test]
+fn responses_of_other_models() {
+    let head = ReplyHead { id: "0123456789abcdef".into(), created: 1764500000, model: NAME.into() };
+    let tools = Tools::new(vec![
+        ("apply_patch".into(), origin("apply_patch", None)),
+        ("multi__spawn".into(), Origin { is_custom: false, ..origin("spawn", Some("multi_")) }),
+    ]);
+    for (case, body, tell) in TOLD {
+        let body = Envelope::parse(body.into()).unwrap();
+        let writer = openai_responses::Writer::new(&body, tools.clone()).unwrap();
+        let mut brackets = Brackets::new("s");
+        tell(&mut brackets);
+        brackets.end();
+        let told: Vec<_> = brackets.drain().collect();
+        let mut stream = writer.stream(&head);
+        let mut out = vec![];
+        for event in &told {
+            match event {
+                Event::Failed(error) => stream.failed(error, &mut out),
+                event => stream.event(event, &mut out),
+            }
+        }
+        let folder = wire("reply/responses");
+        check(&folder.join(format!("{case}.told.sse.out")), &out);
+        match fold(told) {
+            Ok(reply) => {
+                let whole = writer.whole(&reply, &head);
+                check(&folder.join(format!("{case}.told.json.out")), &whole);
+                assert_eq!(stream.kept(), Some(whole), "{case}");
+            }
+            Err(_) => assert_eq!((case, stream.kept()), ("failed", None)),
+        }
+    }
+    let failure = openai_responses::failure(&Error::Internal, "req_0123456789abcdef");
+    check(&wire("reply/responses").join("failure.told.sse.out"), &failure);
+}
+
+fn origin(name: &str, namespace: Option<&str>) -> Origin {
+    let namespace = namespace.map(str::to_owned);
+    Origin { name: name.to_owned(), namespace, is_custom: true }
 }
 
 /// The inputs in a folder of `tests/wire`.

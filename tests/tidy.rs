@@ -18,6 +18,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("subtle", &["auth"]),
     ("sha2", &["auth"]),
     ("base64", &["media", "demo"]),
+    ("flate2", &["encoding"]),
+    ("ruzstd", &["encoding"]),
     ("rustls", &["aicore", "certificate", "gate"]),
 ];
 

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::log::RequestLine;
 use crate::models::Deployment;
 use crate::routes::dialect_of;
-use crate::{local, sse};
+use crate::{encoding, local, sse};
 
 /// The longest list of what was dropped.
 const DROPPED_BYTES_MAX: usize = 1000;
@@ -69,15 +69,11 @@ impl Exchange {
     }
 
     pub(super) fn read_body(&self, bytes_max: usize) -> Result<Vec<u8>, Error> {
-        match self.client.header("content-encoding") {
-            None => self.client.body(bytes_max),
-            Some(encoding) if encoding.eq_ignore_ascii_case("identity") => {
-                self.client.body(bytes_max)
-            }
-            Some(encoding) => {
-                Err(Error::UnsupportedEncoding { encoding: encoding.chars().take(50).collect() })
-            }
-        }
+        let Some(header) = self.client.header("content-encoding") else {
+            return self.client.body(bytes_max);
+        };
+        let codings = encoding::codings(header)?;
+        encoding::decoded(self.client.body(bytes_max)?, &codings, bytes_max)
     }
 
     pub(super) fn next_try(&self, deployment: &Deployment) {

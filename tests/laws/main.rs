@@ -9,6 +9,7 @@ mod corpus;
 mod messages;
 mod replies;
 mod requests;
+mod responses;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -685,6 +686,23 @@ fn every_error_is_an_error_of_every_vendors_sdk() {
             let inner = json["error"].as_object().unwrap();
             prop_assert_eq!(&inner["message"], &json!(error.to_string()));
             prop_assert!(inner["type"].as_str().is_some_and(|t| anthropic.contains(&t)), "{json}");
+            let frames = Dialect::Responses.error_frame(&error, &id);
+            let frames = String::from_utf8(frames).unwrap();
+            let frames: Vec<_> = frames.split_terminator("\n\n").collect();
+            let types = ["response.created", "response.failed"];
+            prop_assert_eq!(frames.len(), types.len());
+            for (n, (frame, name)) in frames.iter().zip(types).enumerate() {
+                let data = frame.strip_prefix(&format!("event: {name}\ndata: ")).unwrap();
+                let json: Value = serde_json::from_str(data).unwrap();
+                prop_assert_eq!(
+                    (&json["type"], &json["sequence_number"]),
+                    (&json!(name), &json!(n))
+                );
+                let told = &json["response"]["error"];
+                let is_end = n + 1 == types.len();
+                let message = if is_end { json!(error.to_string()) } else { Value::Null };
+                prop_assert_eq!((&told["message"], told["code"].is_string()), (&message, is_end));
+            }
         }
         Ok(())
     });

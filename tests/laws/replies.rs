@@ -13,7 +13,11 @@ use sap_ai_core_llm_proxy::chat::{
     Block, Brackets, Event, Format, Open, Request, Role, Seal, Stop, ToolChoice, Turn, Usage, fold,
 };
 use sap_ai_core_llm_proxy::convert::{Conversion, ForClient};
+use sap_ai_core_llm_proxy::dialect::openai_responses::freeform::{self, Freeform};
+use sap_ai_core_llm_proxy::dialect::openai_responses::tools::Origin;
+use sap_ai_core_llm_proxy::dialect::openai_responses::{self, Tools};
 use sap_ai_core_llm_proxy::dialect::{ReplyHead, ReplyWriter, Target, anthropic, openai_chat};
+use sap_ai_core_llm_proxy::envelope::Envelope;
 use sap_ai_core_llm_proxy::error::Error;
 use sap_ai_core_llm_proxy::vault::{Bounds, Vault};
 use serde_json::{Map, Value, json};
@@ -178,7 +182,17 @@ fn say() -> impl Strategy<Value = Say> {
     let text = || select(vec!["", "a", " ", "é👋\n"]).prop_map(str::to_owned);
     let id = select(vec![None, Some(""), Some("x"), Some("y")]);
     let name = select(vec![None, Some(""), Some("f"), Some("give_answer")]);
-    let json = select(vec!["", "{}", "{\"a\"", ":1}", "{\"answer\":[1]}", " "]);
+    let json = select(vec![
+        "",
+        "{}",
+        "{\"a\"",
+        ":1}",
+        "{\"answer\":[1]}",
+        " ",
+        "{\"input\":\"é\\ud83d",
+        "\\ude00\\n\"}",
+        "{\"n\":[{}],\"input\":\"\"}",
+    ]);
     let key = || 0..3u64;
     let stop = select(vec![Stop::End, Stop::Length, Stop::ToolCalls, Stop::Refusal]);
     let owned = |s: Option<&str>| s.map(str::to_owned);
@@ -314,6 +328,7 @@ fn head() -> ReplyHead {
 
 fn parity(told: &[Event]) -> Result<(), TestCaseError> {
     parity_of_messages(told)?;
+    responses_writers().iter().try_for_each(|writer| parity_of_responses(told, writer))?;
     for wants_usage in [true, false] {
         let writer = openai_chat::Writer { wants_usage };
         let mut stream = writer.stream(&head());
@@ -372,6 +387,240 @@ fn parity_of_messages(told: &[Event]) -> Result<(), TestCaseError> {
         }
     }
     Ok(())
+}
+
+/// A client of the Responses API that wants little, and one that wants all and has tools of its own kinds.
+fn responses_writers() -> [openai_responses::Writer; 2] {
+    let writer = |body: &str, tools| {
+        let body = Envelope::parse(body.as_bytes().to_vec()).unwrap();
+        openai_responses::Writer::new(&body, tools).unwrap()
+    };
+    let origin = |name: &str, namespace: Option<&str>, is_custom| {
+        let namespace = namespace.map(str::to_owned);
+        Origin { name: name.to_owned(), namespace, is_custom }
+    };
+    let tools = Tools::new(vec![
+        ("f".to_owned(), origin("the \"patch\"", None, true)),
+        ("give_answer".to_owned(), origin("g", Some("n"), false)),
+    ]);
+    let all = r#"{"reasoning":{"summary":"auto"},"include":["reasoning.encrypted_content"]}"#;
+    [writer("{}", Tools::default()), writer(all, tools)]
+}
+
+/// The same for OpenAI's Responses.
+fn parity_of_responses(
+    told: &[Event],
+    writer: &openai_responses::Writer,
+) -> Result<(), TestCaseError> {
+    let mut stream = writer.stream(&head());
+    let mut out = vec![];
+    for event in told {
+        match event {
+            Event::Failed(error) => stream.failed(error, &mut out),
+            event => stream.event(event, &mut out),
+        }
+    }
+    let kept = stream.kept();
+    let length = out.len();
+    stream.failed(&Error::Internal, &mut out);
+    prop_assert_eq!(out.len(), length, "fails after its end");
+    let out = String::from_utf8(out).unwrap();
+    let mut frames = vec![];
+    for frame in out.split_terminator("\n\n") {
+        let (name, data) = frame.split_once("\ndata: ").unwrap();
+        let data: Value = serde_json::from_str(data).unwrap();
+        prop_assert_eq!(name.strip_prefix("event: "), data["type"].as_str(), "{}", out);
+        prop_assert_eq!(&data["sequence_number"], frames.len(), "{}", out);
+        frames.push(data);
+    }
+    match fold(told.to_vec()) {
+        Ok(reply) => {
+            let whole = writer.whole(&reply, &head());
+            prop_assert_eq!(kept.as_deref(), Some(&*whole));
+            let whole: Value = serde_json::from_slice(&whole).unwrap();
+            prop_assert_eq!(put_together_responses(&frames)?, whole, "{}", out);
+        }
+        Err(_) if frames.is_empty() => {
+            prop_assert!(!told.iter().any(|e| matches!(e, Event::Open(_))));
+        }
+        Err(error) => {
+            prop_assert_eq!(kept, None);
+            let failed = put_together_responses(&frames)?;
+            prop_assert_eq!(&failed["status"], "failed");
+            prop_assert_eq!(&failed["error"]["message"], &error.to_string());
+        }
+    }
+    Ok(())
+}
+
+/// As OpenAI's SDKs do it, which take every item in its place, and what their types say. All that is told of an item is told
+/// between its beginning and its end.
+fn put_together_responses(frames: &[Value]) -> Result<Value, TestCaseError> {
+    let (Some((first, rest)), Some(last)) = (frames.split_first(), frames.last()) else {
+        return Err(TestCaseError::fail("nothing at all"));
+    };
+    prop_assert_eq!(&first["type"], "response.created");
+    prop_assert_eq!(&rest[0]["type"], "response.in_progress");
+    prop_assert_eq!(&rest[0]["response"], &first["response"]);
+    prop_assert_eq!(&first["response"]["status"], "in_progress");
+    let end = last["response"]["status"].as_str().unwrap();
+    prop_assert_eq!(&last["type"], &format!("response.{end}"));
+    let mut response = first["response"].clone();
+    let mut open: Option<Value> = None;
+    for frame in &rest[1..rest.len() - 1] {
+        let output = response["output"].as_array_mut().unwrap();
+        prop_assert_eq!(&frame["output_index"], output.len(), "{}", frame);
+        let kind = frame["type"].as_str().unwrap();
+        if kind == "response.output_item.added" {
+            prop_assert!(open.is_none(), "{}", frame);
+            prop_assert!(!output.iter().any(|item| item["id"] == frame["item"]["id"]));
+            open = Some(frame["item"].clone());
+            continue;
+        }
+        let Some(item) = &mut open else {
+            return Err(TestCaseError::fail(format!("nothing is open: {frame}")));
+        };
+        if kind == "response.output_item.done" {
+            same_item(item, &frame["item"])?;
+            output.push(frame["item"].clone());
+            open = None;
+            continue;
+        }
+        prop_assert_eq!(&frame["item_id"], &item["id"], "{}", frame);
+        accumulate_item(item, kind, frame)?;
+    }
+    let mut output = response["output"].take().as_array().unwrap().clone();
+    if let Some(mut item) = open {
+        // Half a call is not said to be done.
+        let is_call = item["type"].as_str().unwrap().ends_with("_call");
+        prop_assert!(end == "failed" || end == "incomplete" && is_call, "{}", item);
+        let listed = &last["response"]["output"][output.len()];
+        prop_assert_eq!(&listed["status"], "incomplete");
+        if item["type"] == "custom_tool_call" && item["input"] == "" {
+            item["input"] = listed["input"].clone();
+        }
+        same_item(&item, listed)?;
+        output.push(listed.clone());
+    } else {
+        let is_call = |item: &Value| item["type"].as_str().unwrap().ends_with("_call");
+        prop_assert!(output.iter().all(|item| !is_call(item) || item["status"] == "completed"));
+    }
+    let mut response = last["response"].clone();
+    let told = std::mem::replace(&mut response["output"], json!(output));
+    prop_assert_eq!(&told, &response["output"]);
+    Ok(response)
+}
+
+/// Whether what was told of an item bit by bit is what it came to.
+fn same_item(told: &Value, done: &Value) -> Result<(), TestCaseError> {
+    let mut told = told.clone();
+    let status = done["status"].as_str();
+    prop_assert!(matches!(status, None | Some("completed" | "incomplete")), "{}", done);
+    for key in ["status", "encrypted_content"] {
+        match done.get(key) {
+            Some(value) => told[key] = value.clone(),
+            None => prop_assert!(told.get(key).is_none(), "{}", told),
+        }
+    }
+    prop_assert_eq!(&told, done);
+    Ok(())
+}
+
+fn accumulate_item(item: &mut Value, kind: &str, frame: &Value) -> Result<(), TestCaseError> {
+    let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{frame}")).to_owned();
+    let (list, place) = match kind {
+        _ if kind.starts_with("response.reasoning_summary") => ("summary", "summary_index"),
+        _ => ("content", "content_index"),
+    };
+    let (holder, key) = match kind {
+        "response.content_part.added" | "response.reasoning_summary_part.added" => {
+            let parts = item[list].as_array_mut().unwrap();
+            prop_assert_eq!(&frame[place], parts.len(), "{}", frame);
+            parts.push(frame["part"].clone());
+            return Ok(());
+        }
+        "response.content_part.done" | "response.reasoning_summary_part.done" => {
+            prop_assert_eq!(&frame[place], 0);
+            prop_assert_eq!(&item[list][0], &frame["part"], "{}", frame);
+            return Ok(());
+        }
+        "response.output_text.delta"
+        | "response.output_text.done"
+        | "response.reasoning_summary_text.delta"
+        | "response.reasoning_summary_text.done" => {
+            prop_assert_eq!(&frame[place], 0);
+            prop_assert_eq!(item[list].as_array().unwrap().len(), 1, "{}", frame);
+            (&mut item[list][0], "text")
+        }
+        "response.function_call_arguments.delta" | "response.function_call_arguments.done" => {
+            prop_assert_eq!(&item["type"], "function_call");
+            (item, "arguments")
+        }
+        "response.custom_tool_call_input.delta" | "response.custom_tool_call_input.done" => {
+            prop_assert_eq!(&item["type"], "custom_tool_call");
+            (item, "input")
+        }
+        _ => return Err(TestCaseError::fail(format!("unknown: {frame}"))),
+    };
+    let known = text(&holder[key]);
+    if kind.ends_with(".delta") {
+        prop_assert!(frame["delta"] != "", "{}", frame);
+        holder[key] = json!(known + &text(&frame["delta"]));
+        return Ok(());
+    }
+    // Where a text is said in an odd way, only its end says it.
+    prop_assert!(known == text(&frame[key]) || key == "input" && known.is_empty(), "{}", frame);
+    holder[key] = frame[key].clone();
+    Ok(())
+}
+
+/// A text as a model may write it: with or without escapes, among other arguments.
+#[test]
+fn a_freeform_text_is_the_same_wherever_it_is_cut() {
+    let escaped = |text: &str| {
+        let units = text.encode_utf16().map(|unit| format!("\\u{unit:04x}"));
+        format!("\"{}\"", units.collect::<String>())
+    };
+    let other = || select(vec!["1", "null", "\"\\\"}\"", "{\"input\":\"no\"}", "[[],\"]\"]", "{}"]);
+    let others = || vec(("[a-h \\\\\"]{0,5}", other()), 0..3);
+    let space = || select(vec!["", " ", "\n\t"]);
+    let inputs = (
+        "\\PC{0,20}|[\\x00-\\x7f😀]{0,20}",
+        any::<bool>(),
+        (others(), others()),
+        (space(), space()),
+        vec(any::<Index>(), 0..8),
+    );
+    let escapes_cut = RefCell::new(0);
+    check(3000, &inputs, |(text, is_escaped, (before, after), (space, space2), cuts)| {
+        let value = if is_escaped { escaped(&text) } else { json!(text).to_string() };
+        let entry = |(key, value): &(String, &str)| format!("{}{space}:{value}", json!(key));
+        let mut entries: Vec<_> = before.iter().map(entry).collect();
+        entries.push(format!("{space2}\"input\"{space}:{space2}{value}"));
+        entries.extend(after.iter().map(entry));
+        let arguments = format!("{space}{{{}{space2}}}", entries.join(","));
+        let pushed = |pieces: &[&[u8]]| {
+            let (mut freeform, mut found) = (Freeform::default(), String::new());
+            let pieces = pieces.iter().map(|piece| std::str::from_utf8(piece).unwrap());
+            pieces.for_each(|piece| freeform.push(piece, &mut found));
+            found
+        };
+        prop_assert_eq!(&freeform::text(&arguments), &text);
+        prop_assert_eq!(&freeform::text(&freeform::arguments(&text)), &text);
+        let mut ends: Vec<_> = cuts.iter().map(|at| at.index(arguments.len() + 1)).collect();
+        ends.retain(|at| arguments.is_char_boundary(*at));
+        ends.extend([0, arguments.len()]);
+        ends.sort_unstable();
+        let bytes = arguments.as_bytes();
+        let pieces: Vec<_> = ends.windows(2).map(|ends| &bytes[ends[0]..ends[1]]).collect();
+        prop_assert_eq!(&pushed(&pieces), &text);
+        // What has come is the beginning of it, whatever is to come.
+        prop_assert!(text.starts_with(&pushed(&pieces[..1])), "{}", arguments);
+        let in_escape = |at: &usize| arguments[..*at].rfind('\\').is_some_and(|b| at - b < 6);
+        *escapes_cut.borrow_mut() += ends.iter().filter(|at| in_escape(at)).count();
+        Ok(())
+    });
+    assert!(escapes_cut.into_inner() > 1000, "too few escapes were cut");
 }
 
 /// As Anthropic's SDK for Python does it, which takes every block in its place.

@@ -212,3 +212,143 @@ fn word_length(id: &[u8]) -> usize {
 fn string(raw: &[u8]) -> Option<&str> {
     std::str::from_utf8(raw.strip_prefix(b"\"")?.strip_suffix(b"\"")?).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: &str = "0a1b2c3d";
+    const OTHERS: &str = "ffffffff";
+
+    #[test]
+    fn ids_with_a_mark_and_without() {
+        for (own, id) in [
+            ("resp_abc", "resp_0a1b2c3d_abc"),
+            ("rs_a_b", "rs_0a1b2c3d_a_b"),
+            ("msg_", "msg_0a1b2c3d_"),
+            ("item_abc", "item_0a1b2c3d_abc"),
+            ("abc", "_0a1b2c3d_abc"),
+            ("_abc", "_0a1b2c3d__abc"),
+            ("1_abc", "_0a1b2c3d_1_abc"),
+            ("é_abc", "_0a1b2c3d_é_abc"),
+            ("resp_ffffffff_abc", "resp_0a1b2c3d_ffffffff_abc"),
+        ] {
+            assert_eq!(marked(own, OURS), id);
+            assert_eq!(unmarked(id), Some((OURS, own.to_owned())), "{id}");
+        }
+        for id in [
+            "",
+            "_",
+            "resp_abc",
+            "resp_0a1b2c3",
+            "resp_0a1b2c3d",
+            "resp_0a1b2c3dx_a",
+            "resp_0A1B2C3D_abc",
+            "resp0a1b2c3d_abc",
+            "resp__0a1b2c3d_abc",
+            "0a1b2c3d.abc",
+            "resp_0a1b2cé_abc",
+        ] {
+            assert_eq!(unmarked(id), None, "{id}");
+        }
+        assert_eq!(split_content(&marked_content("gAA", OURS)), Some((OURS, "gAA")));
+        for content in ["", "gAAAAAAAA", "0a1b2c3d", "0a1b2c3dgAA", "proxy1.abc", "0A1B2C3D.a"] {
+            assert!(!is_marked_content(content), "{content}");
+        }
+    }
+
+    #[test]
+    fn whose_a_request_is() {
+        let bound = |mark: &str| Some((mark.to_owned(), true));
+        let wished = |mark: &str| Some((mark.to_owned(), false));
+        for (body, expected) in [
+            (r#"{"input":"resp_0a1b2c3d_a"}"#, None),
+            (r#"{"input":[{"role":"user","content":"msg_0a1b2c3d_a"}]}"#, None),
+            (r#"{"previous_response_id":null,"input":[{"id":"msg_a"}]}"#, None),
+            (
+                r#"{"previous_response_id":"resp_0a1b2c3d_a","input":[{"type":"reasoning","id":"rs_ffffffff_a"}]}"#,
+                bound(OURS),
+            ),
+            (r#"{"input":[{"type":"item_reference","id":"msg_0a1b2c3d_a"}]}"#, bound(OURS)),
+            (r#"{"input":[{"id":"msg_0a1b2c3d_a"}]}"#, bound(OURS)),
+            (r#"{"input":[{"id":"msg_0a1b2c3d_a","role":"assistant"}]}"#, wished(OURS)),
+            (
+                r#"{"input":[{"type":"reasoning","encrypted_content":"0a1b2c3d.a"},{"role":"user"}]}"#,
+                wished(OURS),
+            ),
+            (
+                r#"{"input":[{"type":"function_call","id":"fc_ffffffff_a"},{"type":"function_call","id":"fc_0a1b2c3d_a"}]}"#,
+                wished(OURS),
+            ),
+        ] {
+            let found = owner(&Envelope::parse(body.into()).unwrap());
+            assert_eq!(found.map(|owner| (owner.mark, owner.is_bound)), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_deployment_gets_what_is_its_own() {
+        let table: &[(&str, &str, &[&str])] = &[
+            (
+                r#"{"n": 1.10, "previous_response_id":"resp_0a1b2c3d_a","input":"a"}"#,
+                r#"{"n":1.10,"previous_response_id":"resp_a","input":"a"}"#,
+                &[],
+            ),
+            (
+                r#"{"previous_response_id":"resp_ffffffff_a","input": [{"id":"msg_ffffffff_a"}] }"#,
+                r#"{"previous_response_id":"resp_ffffffff_a","input": [{"id":"msg_ffffffff_a"}] }"#,
+                &[],
+            ),
+            (
+                r#"{"input":[{"type":"item_reference","id":"ctc_0a1b2c3d_a"}, {"role": "user"}]}"#,
+                r#"{"input":[{"type":"item_reference","id":"fc_a"},{"role": "user"}]}"#,
+                &[],
+            ),
+            (
+                r#"{"input":[{"type":"reasoning","id":"rs_0a1b2c3d_a","encrypted_content":"0a1b2c3d.gAA","summary":[ ]},{"type":"message","role":"assistant","id":"msg_0a1b2c3d_a"}]}"#,
+                r#"{"input":[{"type":"reasoning","id":"rs_a","encrypted_content":"gAA","summary":[ ]},{"type":"message","role":"assistant","id":"msg_a"}]}"#,
+                &[],
+            ),
+            (
+                r#"{"input":[{"type":"reasoning","id":"rs_ffffffff_a","encrypted_content":"ffffffff.gAA"},{"type":"compaction","encrypted_content":"ffffffff.gAA"},{"type":"function_call","id":"fc_ffffffff_a","name":"f"}]}"#,
+                r#"{"input":[{"type":"function_call","name":"f"}]}"#,
+                &["input[].encrypted_content"],
+            ),
+            (
+                r#"{"input":[{"type":"reasoning","id":"rs_ffffffff_a"},{"role":"user"}]}"#,
+                r#"{"input":[{"role":"user"}]}"#,
+                &["input[] of type reasoning"],
+            ),
+            // Whoever made the content can read it.
+            (
+                r#"{"input":[{"type":"reasoning","id":"rs_ffffffff_a","encrypted_content":"0a1b2c3d.gAA"}]}"#,
+                r#"{"input":[{"type":"reasoning","encrypted_content":"gAA"}]}"#,
+                &[],
+            ),
+        ];
+        for (body, expected, dropped) in table {
+            let (found, named) = body_for(body.as_bytes(), OURS);
+            assert_eq!(String::from_utf8_lossy(&found), *expected);
+            assert_eq!(named, *dropped, "{body}");
+        }
+        assert_eq!(owner(&Envelope::parse(br#"{"input":[]}"#.to_vec()).unwrap()), None);
+        let foreign = br#"{"input":[{"type":"function_call","id":"fc_ffffffff_a"}]}"#;
+        let for_them = body_for(foreign, OTHERS).0;
+        assert_eq!(&*for_them, br#"{"input":[{"type":"function_call","id":"fc_a"}]}"#);
+    }
+
+    #[test]
+    fn what_has_no_mark_is_not_copied() {
+        for body in [
+            r#"{"input":"a"}"#,
+            r#"{"input":[ {"id":"msg_1","role":"user","content":"\"id\":\"msg_0a1b2c3d_a\""}]}"#,
+            r#"{"input":[{"type":"reasoning","encrypted_content":"gAAA"}]}"#,
+            r#"{"previous_response_id":"resp_1"}"#,
+            r#"not JSON, "id""#,
+        ] {
+            assert!(
+                matches!(body_for(body.as_bytes(), OURS), (Cow::Borrowed(_), d) if d.is_empty())
+            );
+        }
+    }
+}

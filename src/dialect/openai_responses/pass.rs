@@ -19,8 +19,8 @@ use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::json;
 
-use self::shown::{Shown, input_of};
-use super::freeform::Freeform;
+use self::shown::Shown;
+use super::freeform::{self, Freeform};
 use super::tools::Tools;
 use crate::chat::Usage;
 use crate::dialect::{Passed, Passing};
@@ -270,7 +270,7 @@ impl PassStream {
         } else {
             let arguments = json(event, "arguments").unwrap_or_default();
             event.rename("arguments", "input");
-            event.set("input", quoted(&input_of(&arguments)));
+            event.set("input", quoted(&freeform::text(&arguments)));
             event.remove("name");
             "response.custom_tool_call_input.done"
         };

@@ -67,7 +67,8 @@ impl ReplyWriter for Writer {
             };
             let item = Item::new(&open, items.len(), self, head);
             items.push(item.ended(status, &item.said(said), self.encrypted(&item, said, seal)));
-            items.extend(self.sealed(&item, seal, head).map(|(_, json)| json));
+            let sealed = self.sealed(&item, seal, head).filter(|_| status == Status::Completed);
+            items.extend(sealed.map(|(_, json)| json));
         }
         let mut out = vec![];
         self.response(head, &End::Stop(reply.stop, reply.usage), &items, &mut out);
@@ -128,9 +129,9 @@ struct Stream {
     /// Of the next frame.
     sequence: u64,
     has_begun: bool,
-    /// The JSON of those that are over.
+    /// The JSON of the items that are over.
     items: Vec<String>,
-    /// Its block may be closed. Whether it was cut off is known when the next one opens, or the reply stops.
+    /// Its block may be closed already: whether it was cut off is known when the next one opens, or the reply stops.
     open: Option<Opened>,
     usage: Option<Usage>,
     end: Option<End>,
@@ -191,10 +192,14 @@ impl Stream {
 
     fn delta(&mut self, text: &str, out: &mut Vec<u8>) {
         let Some(opened) = &mut self.open else { return };
+        let is_silent = matches!(opened.item.kind, ItemKind::Reasoning { is_told: false });
+        if is_silent && !self.writer.wants_encrypted {
+            return;
+        }
         let is_first = opened.said.is_empty();
         opened.said.push_str(text);
-        let (name, more) = match opened.item.kind {
-            ItemKind::Message => ("response.output_text.delta", text),
+        let name = match opened.item.kind {
+            ItemKind::Message => "response.output_text.delta",
             ItemKind::Reasoning { is_told: false } => return,
             ItemKind::Reasoning { is_told: true } => {
                 if is_first {
@@ -204,14 +209,12 @@ impl Stream {
                         out.extend_from_slice(fields.as_bytes());
                     });
                 }
-                ("response.reasoning_summary_text.delta", text)
+                "response.reasoning_summary_text.delta"
             }
-            ItemKind::Call { is_custom: false, .. } => {
-                ("response.function_call_arguments.delta", text)
-            }
+            ItemKind::Call { is_custom: false, .. } => "response.function_call_arguments.delta",
             ItemKind::Call { is_custom: true, .. } => return self.input(text, out),
         };
-        opened.more(name, more, &mut self.sequence, out);
+        opened.more(name, text, &mut self.sequence, out);
     }
 
     /// More of the arguments that hold a text.
@@ -225,13 +228,18 @@ impl Stream {
         }
     }
 
-    /// The open item is over.
+    /// The open item is over. Of a call that was cut off that is not said: a client would do what half of it asks for.
     fn close(&mut self, status: Status, out: &mut Vec<u8>) {
+        let is_call =
+            self.open.as_ref().is_some_and(|o| matches!(o.item.kind, ItemKind::Call { .. }));
+        if is_call && status == Status::Incomplete {
+            return self.give_up();
+        }
         let Some(Opened { item, said, seal, .. }) = self.open.take() else { return };
         let encrypted = self.writer.encrypted(&item, &said, seal.as_ref());
         let is_empty = said.is_empty();
         let said = item.said(&said);
-        self.said(&item, &said, is_empty, out);
+        self.said_all(&item, &said, is_empty, out);
         let json = item.ended(status, &said, encrypted);
         self.done(&item, json, out);
         if let Some((item, json)) = self.writer.sealed(&item, seal.as_ref(), &self.head) {
@@ -240,8 +248,15 @@ impl Stream {
         }
     }
 
+    /// The open item is listed as it is.
+    fn give_up(&mut self) {
+        if let Some(Opened { item, said, .. }) = self.open.take() {
+            self.items.push(item.ended(Status::Incomplete, &item.said(&said), None));
+        }
+    }
+
     /// What all of an item's deltas came to.
-    fn said(&mut self, item: &Item, said: &str, is_empty: bool, out: &mut Vec<u8>) {
+    fn said_all(&mut self, item: &Item, said: &str, is_empty: bool, out: &mut Vec<u8>) {
         let Item { index, id, .. } = item;
         match &item.kind {
             ItemKind::Message => {
@@ -318,14 +333,11 @@ impl StreamEncoder for Stream {
         }
     }
 
-    /// The item that was open is not said to be done: a client would do what half a call asks for.
     fn failed(&mut self, error: &Error, out: &mut Vec<u8>) {
         if !self.has_begun || self.end.is_some() {
             return;
         }
-        if let Some(Opened { item, said, .. }) = self.open.take() {
-            self.items.push(item.ended(Status::Incomplete, &item.said(&said), None));
-        }
+        self.give_up();
         let end = End::failed(error);
         self.tell("response.failed", &end, out);
         self.end = Some(end);
@@ -488,20 +500,16 @@ impl Item {
                 )
             }
             ItemKind::Call { id: call, name, namespace, is_custom } => {
-                let (kind, key) = match is_custom {
-                    true => ("custom_tool_call", freeform::INPUT),
-                    false => ("function_call", "arguments"),
-                };
                 let (call, name, said) = (quoted(call), quoted(name), said.unwrap_or(r#""""#));
                 let namespace =
                     namespace.as_ref().map(|n| format!(r#","namespace":{}"#, quoted(n)));
                 let namespace = namespace.unwrap_or_default();
-                let rest = match is_custom {
-                    true => format!(r#""call_id":{call},"{key}":{said}"#),
-                    false => format!(r#""{key}":{said},"call_id":{call}"#),
+                let (kind, says) = match is_custom {
+                    true => ("custom_tool_call", format!(r#""call_id":{call},"input":{said}"#)),
+                    false => ("function_call", format!(r#""arguments":{said},"call_id":{call}"#)),
                 };
                 format!(
-                    r#"{{"id":{id},"type":"{kind}","status":"{status}",{rest},"name":{name}{namespace}}}"#
+                    r#"{{"id":{id},"type":"{kind}","status":"{status}",{says},"name":{name}{namespace}}}"#
                 )
             }
         }
@@ -594,11 +602,10 @@ fn error_code(error: &Error) -> &str {
     match error.kind() {
         Kind::RateLimit => "rate_limit_exceeded",
         Kind::Overloaded | Kind::Timeout | Kind::Server => "server_error",
-        Kind::InvalidRequest
-        | Kind::Authentication
-        | Kind::Permission
-        | Kind::NotFound
-        | Kind::TooLarge => "invalid_prompt",
+        Kind::InvalidRequest | Kind::Authentication | Kind::Permission | Kind::NotFound => {
+            "invalid_prompt"
+        }
+        Kind::TooLarge => "context_length_exceeded",
     }
 }
 
@@ -688,4 +695,159 @@ fn summary(body: &Envelope) -> Option<String> {
 fn one_line(json: Option<&[u8]>) -> Option<String> {
     let json = serde_json::from_slice::<&RawValue>(json?).ok()?.get();
     (json != "null").then(|| json.replace(['\n', '\r'], " "))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn writer(body: &Value) -> Writer {
+        Writer::of(&Envelope::parse(body.to_string().into()).unwrap(), Tools::default())
+    }
+
+    fn head() -> ReplyHead {
+        ReplyHead { id: "7".into(), created: 1, model: "m".into() }
+    }
+
+    fn whole(body: &Value, blocks: Vec<Block>, stop: Stop) -> Value {
+        let reply = Reply { id: None, blocks, usage: None, stop };
+        serde_json::from_slice(&writer(body).whole(&reply, &head())).unwrap()
+    }
+
+    #[test]
+    fn what_was_asked_is_repeated() {
+        // The key, what was given, and what is told.
+        let table = [
+            ("instructions", json!("a\n"), json!("a\n")),
+            (
+                "tools",
+                json!([{"type": "custom", "name": "x"}]),
+                json!([{"type": "custom", "name": "x"}]),
+            ),
+            ("tools", json!(null), json!([])),
+            (
+                "tool_choice",
+                json!({"type": "function", "name": "x"}),
+                json!({"type": "function", "name": "x"}),
+            ),
+            ("store", json!(false), json!(false)),
+            ("store", json!(null), json!(true)),
+            ("metadata", json!({"a": "b"}), json!({"a": "b"})),
+            ("user", json!("u"), json!("u")),
+            ("previous_response_id", json!("resp_1"), json!("resp_1")),
+            ("service_tier", json!("flex"), json!("default")),
+            ("background", json!(true), json!(false)),
+            ("reasoning", json!({"effort": "low"}), json!({"effort": "low", "summary": null})),
+            (
+                "reasoning",
+                json!({"generate_summary": "auto"}),
+                json!({"effort": null, "summary": "auto"}),
+            ),
+            ("reasoning", json!("odd"), json!({"effort": null, "summary": null})),
+            (
+                "text",
+                json!({"verbosity": null}),
+                json!({"format": {"type": "text"}, "verbosity": "medium"}),
+            ),
+            (
+                "text",
+                json!({"format": {"type": "json_object"}}),
+                json!({"format": {"type": "json_object"}, "verbosity": "medium"}),
+            ),
+        ];
+        for (key, given, told) in table {
+            let body = json!({ key: given });
+            assert_eq!(whole(&body, vec![], Stop::End)[key], told, "{body}");
+        }
+        let odd = Envelope::parse(
+            b"{\"temperature\": 1.10,\"tools\":[\r\n1],\"user\":[tru],\"include\":7}".to_vec(),
+        );
+        let writer = Writer::of(&odd.unwrap(), Tools::default());
+        let Repeated { settings, ends, .. } = &*writer.repeated;
+        assert!(
+            settings.contains(r#""temperature":1.10,"#) && settings.contains(r#""tools":[  1],"#)
+        );
+        assert_eq!(ends, r#""user":null,"metadata":{}"#);
+    }
+
+    #[test]
+    fn reasoning_is_told_as_it_is_asked_for() {
+        let seal = || Some(Seal::Claude("s".into()));
+        let block = || vec![Block::Reasoning { text: "hm".into(), seal: seal() }];
+        let item = |body: Value, stop| whole(&body, block(), stop)["output"].take();
+        let plain = json!([{"id": "rs_7000", "type": "reasoning", "summary": []}]);
+        assert_eq!(item(json!({}), Stop::End), plain);
+        for none in [json!({"summary": "none"}), json!({"summary": null}), json!(7)] {
+            assert_eq!(item(json!({ "reasoning": none }), Stop::End), plain);
+        }
+        let summary = json!([{"type": "summary_text", "text": "hm"}]);
+        let told = item(json!({"reasoning": {"summary": "detailed"}}), Stop::Length);
+        let expected = json!([{"id": "rs_7000", "type": "reasoning", "status": "incomplete", "summary": summary}]);
+        assert_eq!(told, expected);
+        let told = item(json!({"include": ["reasoning.encrypted_content"]}), Stop::End);
+        let encrypted = sealed::pack(&Sealed::Thought { text: "hm".into(), seal: seal() });
+        let expected = json!([{"id": "rs_7000", "type": "reasoning", "summary": [], "encrypted_content": encrypted}]);
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn the_seal_of_a_call_is_an_item_behind_it() {
+        let call = |id: &str, seal| {
+            let (id, name, arguments) = (id.to_owned(), "f".to_owned(), "{}".to_owned());
+            Block::ToolCall { id, name, arguments, seal, cache: None }
+        };
+        let seal = || Seal::Gemini("g".into());
+        let blocks = || vec![call("a", Some(seal())), call("b", None)];
+        let item = |id: &str, call: &str| json!({"id": id, "type": "function_call", "status": "completed", "arguments": "{}", "call_id": call, "name": "f"});
+        let told = whole(&json!({}), blocks(), Stop::ToolCalls);
+        assert_eq!(told["output"], json!([item("fc_7000", "a"), item("fc_7001", "b")]));
+        let body =
+            json!({"include": ["reasoning.encrypted_content"], "reasoning": {"summary": "auto"}});
+        let told = whole(&body, blocks(), Stop::ToolCalls);
+        let encrypted = sealed::pack(&Sealed::Call { id: "a".into(), seal: seal() });
+        let sealed = json!({"id": "rs_7001", "type": "reasoning", "summary": [], "encrypted_content": encrypted});
+        assert_eq!(told["output"], json!([item("fc_7000", "a"), sealed, item("fc_7002", "b")]));
+    }
+
+    #[test]
+    fn what_failed_has_a_code_that_codex_acts_on() {
+        let upstream = |status, code: Option<&str>| Error::Upstream {
+            status,
+            code: code.map(str::to_owned),
+            message: "m".into(),
+            param: None,
+            retry_after: None,
+        };
+        let table = [
+            (upstream(429, None), "rate_limit_exceeded"),
+            (upstream(429, Some("insufficient_quota")), "insufficient_quota"),
+            (upstream(400, Some("context_length_exceeded")), "context_length_exceeded"),
+            (upstream(400, Some("BadRequest")), "invalid_prompt"),
+            (upstream(413, None), "context_length_exceeded"),
+            (upstream(500, Some("odd")), "server_error"),
+            (upstream(503, None), "server_error"),
+            (upstream(401, None), "server_error"),
+            (Error::Timeout { what: String::new() }, "server_error"),
+            (Error::bad_request("a", "b"), "invalid_prompt"),
+            (Error::Unauthorized, "invalid_prompt"),
+        ];
+        for (error, code) in table {
+            assert_eq!(error_code(&error), code, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_fails_that_has_not_begun_or_is_over() {
+        let mut stream = Stream::new(writer(&json!({})), head());
+        let mut out = vec![];
+        stream.event(&Event::Start { id: None }, &mut out);
+        stream.failed(&Error::Internal, &mut out);
+        assert_eq!((out.len(), stream.kept()), (0, None));
+        stream.event(&Event::Stop(Stop::End), &mut out);
+        let length = out.len();
+        stream.failed(&Error::Internal, &mut out);
+        assert!(out.len() == length && stream.kept().is_some());
+    }
 }

@@ -1,10 +1,12 @@
 //! What AI Core's `/responses` wants otherwise than OpenAI's own (dossier 5a).
 
+mod pass;
+
 use crate::chat::Request;
-use crate::dialect::openai_responses::{Create, Tools};
+use crate::dialect::openai_responses::Create;
 use crate::envelope::Envelope;
 use crate::error::Error;
-use crate::families::{Dropped, Grammar, Passes, Responses};
+use crate::families::{Grammar, Passes, Responses};
 
 use super::Reasoning;
 
@@ -14,7 +16,7 @@ pub const RESPONSES: Responses = Responses {
         dialect: &Create,
         adapt,
         cache_points: None,
-        passes: Passes::Responses { edit },
+        passes: Passes::Responses { edit: pass::edit },
     },
     is_there,
     is_needed,
@@ -34,9 +36,4 @@ fn is_needed(model: &str, _body: &Envelope) -> bool {
 /// Of a request in words of our own, what these models refuse.
 fn adapt(_request: &mut Request, _model: &str) -> Result<(), Error> {
     Ok(())
-}
-
-/// A client's own body: what AI Core refuses of it. How its tools are called upstream.
-fn edit(_body: &mut Envelope, _model: &str) -> Result<(Dropped, Tools), Error> {
-    Ok((vec![], Tools::default()))
 }

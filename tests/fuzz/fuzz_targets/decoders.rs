@@ -6,8 +6,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use sap_ai_core_llm_proxy::chat::{Block, Brackets, Event, Format, Request, Role, Turn};
-use sap_ai_core_llm_proxy::dialect::anthropic::PassStream;
-use sap_ai_core_llm_proxy::dialect::{Passing, UpstreamDialect};
+use sap_ai_core_llm_proxy::dialect::openai_responses::Tools;
+use sap_ai_core_llm_proxy::dialect::{Passing, UpstreamDialect, anthropic, openai_responses};
 use sap_ai_core_llm_proxy::families::TABLE;
 use sap_ai_core_llm_proxy::sse::Frames;
 
@@ -33,8 +33,8 @@ fuzz_target!(|data: &[u8]| {
 });
 
 /// What passes is events with their names, each on its two lines.
-fn passed(bytes: &[u8]) {
-    let (mut frames, mut stream, mut out) = (Frames::default(), PassStream::new("m"), vec![]);
+fn passed(bytes: &[u8], stream: &mut dyn Passing) {
+    let (mut frames, mut out) = (Frames::default(), vec![]);
     frames.push(bytes);
     frames.finish();
     while let Some(frame) = frames.next_frame() {

@@ -1,15 +1,16 @@
 //! Any bytes as a client's request: what can be read of it is JSON for every family, or refused; and what passes to Claude
-//! is still an object.
+//! or as a request for a response is still an object.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use sap_ai_core_llm_proxy::dialect::anthropic::Messages;
 use sap_ai_core_llm_proxy::dialect::openai_chat::ChatCompletions;
+use sap_ai_core_llm_proxy::dialect::openai_responses::marks;
 use sap_ai_core_llm_proxy::dialect::{self, ClientDialect, Target};
 use sap_ai_core_llm_proxy::envelope::Envelope;
 use sap_ai_core_llm_proxy::error::Error;
-use sap_ai_core_llm_proxy::families::TABLE;
+use sap_ai_core_llm_proxy::families::{Passes, TABLE, of_model};
 use sap_ai_core_llm_proxy::families::claude::pass::{Asked, each_url, pass};
 use serde_json::{Map, Value};
 
@@ -34,8 +35,25 @@ fuzz_target!(|data: &[u8]| {
     for asked in [ChatCompletions.decode(&envelope), Messages.decode(&envelope)] {
         written(asked, model);
     }
+    passed_on(bytes);
     passed(envelope, model);
 });
+
+/// To AI Core's own `/responses`.
+fn passed_on(bytes: &[u8]) {
+    let service = of_model("gpt-5").service.as_ref();
+    let Some(Passes::Responses { edit }) = service.and_then(|s| Some(s.responses?.grammar.passes))
+    else {
+        return;
+    };
+    let Ok(mut body) = Envelope::parse(bytes.to_vec()) else { return };
+    let _ = marks::owner(&body);
+    if edit(&mut body, "gpt-5").is_ok() {
+        let body = body.into_bytes();
+        let (body, _) = marks::body_for(&body, "0a1b2c3d");
+        drop(Envelope::parse(body.into_owned()).unwrap());
+    }
+}
 
 fn passed(mut body: Envelope, model: &str) {
     let named = |_: &str, path: &str| Err(Error::bad_request(path, "not fetched"));

@@ -5,9 +5,8 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use super::super::freeform::Freeform;
-use super::super::marks;
 use super::super::tools::{Origin, Tools};
+use super::super::{freeform, marks};
 use crate::envelope::{Envelope, field, items, listed, quoted};
 
 /// How replies to one request are to look: the client's name of the model, ids with the deployment's mark, the client's own
@@ -73,7 +72,7 @@ impl Shown {
             let arguments = item.get::<String>("arguments", "a string").ok().flatten();
             item.set("type", "\"custom_tool_call\"");
             item.rename("arguments", "input");
-            item.set("input", quoted(&input_of(&arguments.unwrap_or_default())));
+            item.set("input", quoted(&freeform::text(&arguments.unwrap_or_default())));
             self.rename_id(item, "id");
         }
     }
@@ -124,13 +123,6 @@ impl Shown {
             out.extend_from_slice(part);
         }
     }
-}
-
-/// The text in the arguments of a tool that takes one.
-pub fn input_of(arguments: &str) -> String {
-    let mut text = String::new();
-    Freeform::default().push(arguments, &mut text);
-    text
 }
 
 /// What is between the quotes of a JSON string, if anything is.
