@@ -1,7 +1,7 @@
 //! OpenAI's Responses API: both halves of the grammar, and what passes.
 
-pub mod compact;
-mod freeform;
+mod compact;
+pub mod freeform;
 pub mod kept;
 pub mod marks;
 mod pass;
