@@ -10,7 +10,7 @@ mod sealed;
 pub mod tools;
 mod upstream;
 
-pub use pass::{PassStream, pass_reply};
+pub use pass::{PassStream, pass_reply, settle_compact};
 pub use reply::{Writer, failure};
 pub use request::check;
 pub use tools::Tools;
