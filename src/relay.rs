@@ -266,7 +266,10 @@ impl Relay {
             (Action::Responses | Action::Compact, Passes::Responses { edit }) => {
                 openai_responses::check(body)?;
                 self.recall(body)?;
-                let (dropped, tools) = edit(body, model)?;
+                let (mut dropped, tools) = edit(body, model)?;
+                if wanted.action == Action::Compact {
+                    dropped.extend(openai_responses::settle_compact(body));
+                }
                 exchange.line.borrow_mut().dropped = dropped;
                 Ok((body.to_bytes(), Way::PassesResponses(tools.into())))
             }
