@@ -16,12 +16,14 @@ pub enum Error {
     Unauthorized,
     /// No deployment has this name. `known` are the names there are.
     UnknownModel { name: String, known: Vec<String> },
-    /// No response with this id is kept. `path` is where the request names it, or empty for the URL.
+    /// No response with this id is kept, or no item. `path` is where the request names it, or empty for the URL.
     NoSuchResponse { path: &'static str, id: String, why: &'static str },
     /// The path belongs to no API of ours.
     NoSuchRoute { path: String },
     /// The path exists, the method does not. `allow` is the value of the Allow header.
     WrongMethod { allow: &'static str },
+    /// The client wants a WebSocket.
+    NoWebSocket,
     /// The body is larger than our limit.
     TooLarge { bytes_max: usize },
     /// The body is compressed in a way we do not read.
@@ -81,6 +83,8 @@ impl Error {
             Error::SlowBody => 408,
             Error::TooLarge { .. } => 413,
             Error::UnsupportedEncoding { .. } => 415,
+            // The one status on which Codex goes on without.
+            Error::NoWebSocket => 426,
             Error::ClientGone => 499,
             Error::Internal => 500,
             Error::Unreachable { .. } | Error::BadReply { .. } => 502,
@@ -184,6 +188,9 @@ impl fmt::Display for Error {
             Error::UnknownModel { name, known } => {
                 write!(f, "The model `{name}` does not exist. There are: {}.", known.join(", "))
             }
+            Error::NoSuchResponse { path: "input", id, why } => {
+                write!(f, "Item with id '{id}' not found: {why}")
+            }
             Error::NoSuchResponse { id, why, .. } => write!(f, "Response with id '{id}' not found: {why}"),
             Error::NoSuchRoute { path } => write!(
                 f,
@@ -192,6 +199,10 @@ impl fmt::Display for Error {
                  Anthropic clients does not."
             ),
             Error::WrongMethod { allow } => write!(f, "This path takes {allow}."),
+            Error::NoWebSocket => f.write_str(
+                "There are no WebSockets here; send the request as a POST. Codex does so at once with \
+                 `supports_websockets = false` in the provider's part of its config.toml.",
+            ),
             Error::TooLarge { bytes_max } => write!(
                 f,
                 "The request body is larger than {bytes_max} bytes, the limit of this proxy (`limits.body_bytes_max`)."

@@ -92,6 +92,9 @@ pub struct Grammar {
     pub passes: Passes,
 }
 
+/// What a request lost, and how the model is told of its tools.
+pub type WithTools = (Dropped, Tools);
+
 /// Clients whose bytes go on as they are, but for what `edit` changes. It gives the names of what it had to drop.
 #[derive(Debug, Clone, Copy)]
 pub enum Passes {
@@ -104,7 +107,7 @@ pub enum Passes {
         quirks: Quirks,
     },
     /// Those that speak OpenAI's Responses. Gives how their tools are called upstream, too.
-    Responses { edit: fn(&mut Envelope, &str) -> Result<(Dropped, Tools), Error> },
+    Responses { edit: fn(&mut Envelope, &str) -> Result<WithTools, Error> },
     /// Those that speak Anthropic's Messages.
     Anthropic { edit: fn(&mut Envelope, &claude::pass::Asked<'_>) -> Result<Dropped, Error> },
 }

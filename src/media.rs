@@ -47,6 +47,16 @@ pub fn base64(bytes: &[u8]) -> String {
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
+/// Bytes in the base64 of URLs, unpadded.
+pub fn base64_url(bytes: &[u8]) -> String {
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// The bytes behind such a text, if it is one.
+pub fn of_base64_url(text: &str) -> Option<Vec<u8>> {
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).ok()
+}
+
 /// Media type and base64 of a `data:` URL. The type is in lower case and without parameters, what is called `image/jpg` by
 /// its right name; the base64 is as it was written. `None`: no `data:` URL, or one that is not base64.
 pub fn data_url(url: &str) -> Option<(String, &str)> {

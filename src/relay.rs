@@ -155,6 +155,7 @@ impl Relay {
     pub fn handle(&self, client: Rc<dyn Client>) {
         let exchange = Rc::new(Exchange::new(client, self));
         let result = route(exchange.client.method(), exchange.client.target())
+            .map_err(|error| unless_websocket(error, &*exchange.client))
             .and_then(|route| self.answer(&exchange, route));
         if let Err(error) = result {
             exchange.fail(&error);
@@ -769,6 +770,17 @@ impl Call<'_> {
 fn cors_origins(config: &Config) -> Vec<String> {
     let is_open = config.client_keys.is_empty();
     config.cors_origins.iter().filter(|origin| !(is_open && *origin == "*")).cloned().collect()
+}
+
+/// Codex asks for a WebSocket at the path of the Responses API before it makes do with HTTP.
+fn unless_websocket(error: Error, client: &dyn Client) -> Error {
+    let upgrade = client.header("upgrade").unwrap_or("");
+    match error {
+        Error::WrongMethod { .. } if upgrade.eq_ignore_ascii_case("websocket") => {
+            Error::NoWebSocket
+        }
+        error => error,
+    }
 }
 
 /// Which API of the model's deployments answers, and what it speaks.

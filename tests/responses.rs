@@ -385,6 +385,25 @@ fn models_of_this_api_alone_serve_the_others() {
     assert!(proxy.inferences().iter().all(|seen| seen.target.contains("/responses")));
 }
 
+#[test]
+fn a_websocket_is_refused_at_once_and_the_connection_goes_on() {
+    let proxy = Proxy::start();
+    let headers = "connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                   sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let mut client = proxy.client();
+    for path in ["/v1/responses", "/responses", "/v1/chat/completions"] {
+        // Without a key, too: there is nothing to see.
+        let reply = client.send("GET", path, headers, b"");
+        assert_eq!(reply.status, 426, "{}", reply.text());
+        assert_eq!(reply.json()["error"]["type"], "invalid_request_error");
+        assert!(reply.text().contains("supports_websockets"));
+    }
+    let reply = client.send("POST", "/v1/responses", KEY, hi(ONCE).to_string().as_bytes());
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let reply = client.send("GET", "/v1/responses", KEY, b"");
+    assert_eq!((reply.status, reply.header("allow")), (405, "POST, OPTIONS"));
+}
+
 // ── asking ───────────────────────────────────────────────────────────────────────────────────────
 
 fn hi(model: &str) -> Value {

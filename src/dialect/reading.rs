@@ -8,7 +8,7 @@ use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::chat::{CachePoint, Effort, Request, Source, Thinking, ToolChoice};
+use crate::chat::{Block, CachePoint, Effort, Request, Role, Source, Thinking, ToolChoice, Turn};
 use crate::envelope::{Envelope, header_safe};
 use crate::error::Error;
 use crate::media;
@@ -84,6 +84,57 @@ impl CacheControl {
     }
 }
 
+/// The limit that is named first, if there is one: 0 and -1 are words for none.
+pub fn output_max(
+    body: &Envelope,
+    keys: &[&'static str],
+    request: &mut Request,
+) -> Result<(), Error> {
+    const EXPECTED: &str = "a whole number";
+    for key in keys {
+        match body.get::<f64>(key, EXPECTED)? {
+            None => {}
+            Some(n) if n.fract() != 0.0 => {
+                return Err(Error::bad_request(*key, format!("{EXPECTED} is expected")));
+            }
+            Some(n) if n < 1.0 => request.drop_field(*key),
+            Some(n) => {
+                request.output_max = Some(n as u64);
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A string of JSON; an object by clients that have not read the reference.
+pub fn arguments(json: &RawValue) -> serde_json::Result<String> {
+    let text = match json.get() {
+        string if string.starts_with('"') => serde_json::from_str(string)?,
+        other => other.to_owned(),
+    };
+    Ok(mended(&text).unwrap_or(text))
+}
+
+/// Texts that tell the model what to do, among the turns. Those before the first reply go to their own place. Later ones stay
+/// where they are, as reminders in the user's turn, as Claude Code itself writes them: at their own place, which is before
+/// all turns, they would make the vendors forget what they have cached of them.
+pub fn instruct(mut texts: Vec<Block>, request: &mut Request) {
+    if request.turns.iter().all(|turn| turn.role == Role::User) {
+        request.system.extend(texts);
+        return;
+    }
+    for block in &mut texts {
+        if let Block::Text { text, .. } = block
+            && !text.is_blank()
+            && !text.starts_with("<system-reminder>")
+        {
+            *text = format!("<system-reminder>\n{text}\n</system-reminder>").into();
+        }
+    }
+    request.turns.push(Turn { role: Role::User, blocks: texts });
+}
+
 /// The JSON of a request's `messages`.
 pub fn messages_of(body: &Envelope) -> Result<&[u8], Error> {
     let list = body.raw("messages").filter(|raw| raw.starts_with(b"["));
@@ -153,12 +204,16 @@ pub fn base64(media_type: String, data: String) -> Source {
 const TOOL_TYPES_MAX: usize = 10;
 
 /// Tools that a vendor runs, or that take no JSON: the model can do without.
-pub fn drop_tools_of(mut types: Vec<String>, request: &mut Request) {
+pub fn drop_tools_of(types: Vec<String>, request: &mut Request) {
+    tools_of(types).into_iter().for_each(|tools| request.drop_field(tools));
+}
+
+/// How tools of these types are named as dropped.
+pub fn tools_of(mut types: Vec<String>) -> Vec<String> {
     types.sort_unstable();
     types.dedup();
-    for kind in types.iter().take(TOOL_TYPES_MAX) {
-        request.drop_field(format!("tools[] of type {}", header_safe(kind)));
-    }
+    let named = types.iter().take(TOOL_TYPES_MAX);
+    named.map(|kind| format!("tools[] of type {}", header_safe(kind))).collect()
 }
 
 /// Names of tools differ, and the one that is chosen is among them.
@@ -176,6 +231,16 @@ pub fn unambiguous(request: &Request) -> Result<(), Error> {
         }
         _ => Ok(()),
     }
+}
+
+/// A path by the client's names of fields, whose other names come first.
+pub fn renamed<'a>(path: &'a str, fields: &[(&str, &str)]) -> Cow<'a, str> {
+    let renamed = fields.iter().find_map(|(name, own)| {
+        let rest = path.strip_prefix(name)?;
+        let is_whole = rest.is_empty() || rest.starts_with(['.', '[']);
+        is_whole.then(|| format!("{own}{rest}"))
+    });
+    renamed.map_or(Cow::Borrowed(path), Cow::Owned)
 }
 
 /// JSON with no string that cannot be read, for what JavaScript wrote of a text that it had cut within a character.

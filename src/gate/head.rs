@@ -24,6 +24,7 @@ pub const PASSED_ON: &[&str] = &[
     "authorization",
     "content-encoding",
     "origin",
+    "upgrade",
     "x-api-key",
     "x-request-id",
 ];

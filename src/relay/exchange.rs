@@ -239,6 +239,9 @@ impl Exchange {
         let mut headers: Headers = vec![("content-type", "application/json".into())];
         headers.extend(error.retry_after().map(|v| ("retry-after", v.to_owned().into())));
         headers.extend(error.allow().map(|v| ("allow", v.into())));
+        if *error == Error::NoWebSocket {
+            headers.push(("upgrade", "HTTP/1.1".into()));
+        }
         if *error == Error::Unauthorized {
             headers.push(("www-authenticate", "Bearer".into()));
         }

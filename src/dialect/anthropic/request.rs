@@ -19,8 +19,8 @@ use crate::chat::{
 };
 use crate::dialect::Asked;
 use crate::dialect::reading::{
-    CacheControl, Strings, base64, drop_tools_of, effort, list, messages, messages_of, number,
-    readable, source, unambiguous, without_place,
+    self, CacheControl, Strings, base64, drop_tools_of, effort, list, messages, messages_of,
+    number, readable, source, unambiguous, without_place,
 };
 use crate::envelope::{Envelope, header_safe};
 use crate::error::Error;
@@ -294,25 +294,12 @@ struct Message<'a> {
     content: Json<'a>,
 }
 
-/// Texts that tell the model what to do, among the turns. Those before the first reply go to their own place. Later ones stay
-/// where they are, as reminders in the user's turn, as Claude Code itself writes them: at their own place, which is before
-/// all turns, they would make the vendors forget what they have cached of them.
+/// Texts that tell the model what to do, among the turns.
 fn instruct_at(content: Json, path: &str, request: &mut Request) -> Result<(), Error> {
     let count = request.system.len();
     instruct(content, path, request)?;
-    if request.turns.iter().all(|turn| turn.role == Role::User) {
-        return Ok(());
-    }
-    let mut blocks = request.system.split_off(count);
-    for block in &mut blocks {
-        if let Block::Text { text, .. } = block
-            && !text.is_blank()
-            && !text.starts_with("<system-reminder>")
-        {
-            *text = format!("<system-reminder>\n{text}\n</system-reminder>").into();
-        }
-    }
-    request.turns.push(Turn { role: Role::User, blocks });
+    let texts = request.system.split_off(count);
+    reading::instruct(texts, request);
     Ok(())
 }
 

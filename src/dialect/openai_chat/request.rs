@@ -16,8 +16,8 @@ use crate::chat::{
 };
 use crate::dialect::Asked;
 use crate::dialect::reading::{
-    CacheControl, Strings, base64, drop_tools_of, effort, list, mended, messages, messages_of,
-    number, readable, source, unambiguous, without_place,
+    CacheControl, Strings, arguments, base64, drop_tools_of, effort, list, messages, messages_of,
+    number, output_max, readable, source, unambiguous, without_place,
 };
 use crate::envelope::Envelope;
 use crate::error::Error;
@@ -48,7 +48,7 @@ pub fn decode(body: &Envelope) -> Result<Asked, Error> {
         is_single_call: body.get("parallel_tool_calls", "true or false")? == Some(false),
         ..Request::default()
     };
-    output_max(body, &mut request)?;
+    output_max(body, &["max_completion_tokens", "max_tokens"], &mut request)?;
     tool_choice(body, &mut request)?;
     request.stop.retain(|s| !s.is_empty());
     tools(body, &mut request)?;
@@ -92,25 +92,6 @@ fn refuse(body: &Envelope) -> Result<(), Error> {
     for (old, new) in [("functions", "tools"), ("function_call", "tool_choice")] {
         if body.raw(old).is_some_and(|raw| !is_nothing(raw)) {
             return refused(old, &format!("models of this family are given `{new}` instead"));
-        }
-    }
-    Ok(())
-}
-
-/// The limit that is named first, if there is one: 0 and -1 are words for none.
-fn output_max(body: &Envelope, request: &mut Request) -> Result<(), Error> {
-    const EXPECTED: &str = "a whole number";
-    for key in ["max_completion_tokens", "max_tokens"] {
-        match body.get::<f64>(key, EXPECTED)? {
-            None => {}
-            Some(n) if n.fract() != 0.0 => {
-                return Err(Error::bad_request(key, format!("{EXPECTED} is expected")));
-            }
-            Some(n) if n < 1.0 => request.drop_field(key),
-            Some(n) => {
-                request.output_max = Some(n as u64);
-                return Ok(());
-            }
         }
     }
     Ok(())
@@ -594,12 +575,8 @@ fn block(part: Part, path: &str) -> Result<Block, Error> {
 
 impl<'de> Deserialize<'de> for Arguments {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Arguments, D::Error> {
-        let raw = <&RawValue>::deserialize(deserializer)?.get();
-        let text = match raw.starts_with('"') {
-            true => serde_json::from_str(raw).map_err(|e| de::Error::custom(without_place(&e)))?,
-            false => raw.to_owned(),
-        };
-        Ok(Arguments(mended(&text).unwrap_or(text)))
+        let json = <&RawValue>::deserialize(deserializer)?;
+        arguments(json).map(Arguments).map_err(|e| de::Error::custom(without_place(&e)))
     }
 }
 

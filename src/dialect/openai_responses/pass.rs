@@ -92,7 +92,7 @@ impl Passing for PassStream {
     fn frame(&mut self, frame: &Frame<'_>, out: &mut Vec<u8>) -> Passed {
         if let Cow::Borrowed(data) = &frame.data
             && let Some(kind) = delta_of(data).filter(|_| !frame.is_cut)
-            && !(kind == ARGUMENTS_DELTA && !self.calls.is_empty())
+            && (kind != ARGUMENTS_DELTA || self.calls.is_empty())
             && !self.has_failed
         {
             self.delta(kind, data, out);

@@ -1,20 +1,665 @@
 //! A client's request for a response, understood.
+//!
+//! The input is a list of items, and each is a part of a turn: a message, a call, its result, a thought. What is not part of
+//! the conversation is left out and named (calls of tools that OpenAI runs), or is a definition of tools, which
+//! [`Offered`] reads.
+//!
+//! Left open: what `truncation` and `max_tool_calls` would do at OpenAI; nothing here does it, and they are named as dropped.
 
-use super::{Responses, Writer};
-use crate::chat::Request;
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::sealed::{self, Sealed};
+use super::tools::{DEFINING, Offered, function_name};
+use super::{Responses, Writer, freeform};
+use crate::chat::{Block, Format, MediaKind, Request, Role, Seal, Source, Text, Tool, Turn};
 use crate::dialect::Asked;
-use crate::dialect::openai_responses::tools::Tools;
-use crate::envelope::Envelope;
+use crate::dialect::reading::{
+    arguments, effort, instruct, list, number, output_max, readable, source, without_place,
+};
+use crate::envelope::{Envelope, header_safe};
 use crate::error::Error;
 
+/// Keys that are read, or mean nothing to a reply.
+#[rustfmt::skip]
+const KNOWN: &[&str] = &[
+    "model", "input", "instructions", "previous_response_id", "stream", "stream_options",
+    "max_output_tokens", "temperature", "top_p", "reasoning", "text", "tools", "tool_choice",
+    "parallel_tool_calls", "prompt", "conversation", "top_logprobs", "background", "truncation",
+    "include", "store", "user", "metadata", "client_metadata", "safety_identifier",
+    "prompt_cache_key", "prompt_cache_retention", "service_tier",
+];
+
+const HISTORY: &str = "previous_response_id";
+
 /// Reads a request.
-pub fn decode(body: &Envelope, _memory: &Responses<'_>) -> Result<Asked, Error> {
-    let request = Request::default();
-    let writer = Box::new(Writer::new(body, Tools::default())?);
-    Ok(Asked { request, is_stream: false, writer })
+pub fn decode(body: &Envelope, memory: &Responses<'_>) -> Result<Asked, Error> {
+    check(body)?;
+    refuse(body)?;
+    let mut request = Request {
+        temperature: number(body, "temperature", 0.0, 2.0)?,
+        top_p: number(body, "top_p", 0.0, 1.0)?,
+        is_single_call: body.get("parallel_tool_calls", "true or false")? == Some(false),
+        ..Request::default()
+    };
+    output_max(body, &["max_output_tokens"], &mut request)?;
+    reasoning(body, &mut request)?;
+    text(body, &mut request)?;
+    let offered = Offered::read(body, memory.history)?;
+    let tools = offer(offered, &mut request);
+    let mut reader = Reader { memory, request, seals: vec![], shells: HashMap::new() };
+    reader.instructions(body)?;
+    reader.conversation(body)?;
+    let mut request = reader.request;
+    drop_the_rest(body, &mut request)?;
+    let is_stream = body.get("stream", "true or false")?.unwrap_or(false);
+    Ok(Asked { request, is_stream, writer: Box::new(Writer::new(body, tools)?) })
 }
 
-/// What is refused of requests that are not decoded, too.
-pub fn check(_body: &Envelope) -> Result<(), Error> {
+/// What is refused of requests that are not decoded, too: AI Core documents neither.
+pub fn check(body: &Envelope) -> Result<(), Error> {
+    let what =
+        "conversations are not kept here; use previous_response_id, or send all of it as input";
+    refused(body, "conversation", what)?;
+    refused(body, "prompt", "prompts are not kept here; send the prompt itself as input")
+}
+
+fn refused(body: &Envelope, key: &str, what: &str) -> Result<(), Error> {
+    match body.raw(key) {
+        None | Some(b"null") => Ok(()),
+        Some(_) => Err(Error::Refused { path: key.to_owned(), what: what.to_owned() }),
+    }
+}
+
+/// What would make another reply, and cannot be carried.
+fn refuse(body: &Envelope) -> Result<(), Error> {
+    const KEY: &str = "top_logprobs";
+    match body.get::<u64>(KEY, "a whole number")? {
+        None | Some(0) => Ok(()),
+        Some(_) => {
+            let what = "models of this family give none".to_owned();
+            Err(Error::Refused { path: KEY.to_owned(), what })
+        }
+    }
+}
+
+/// The object at a key, whose own keys are then read one by one.
+fn inner(body: &Envelope, key: &str, expected: &str) -> Result<Envelope, Error> {
+    match body.raw(key).filter(|raw| *raw != b"null") {
+        None => Ok(Envelope::default()),
+        Some(raw) => Envelope::parse(raw.to_vec())
+            .map_err(|_| Error::bad_request(key, format!("{expected} is expected"))),
+    }
+}
+
+/// The error with the path of what its own path is within.
+fn within(outer: &str, error: Error) -> Error {
+    match error {
+        Error::BadRequest { path, why } => Error::bad_request(format!("{outer}.{path}"), why),
+        error => error,
+    }
+}
+
+/// How much to think. A summary alone, which Codex asks for of models that it does not know, says nothing of that.
+fn reasoning(body: &Envelope, request: &mut Request) -> Result<(), Error> {
+    const KEY: &str = "reasoning";
+    let reasoning = inner(body, KEY, "an object with `effort` or `summary`")?;
+    let word = reasoning.get::<String>("effort", "a string").map_err(|e| within(KEY, e))?;
+    request.thinking = word.map(|word| effort("reasoning.effort", &word)).transpose()?;
+    for key in reasoning.names_beyond(&["effort", "summary", "generate_summary"]) {
+        request.drop_field(format!("{KEY}.{key}"));
+    }
     Ok(())
+}
+
+fn text(body: &Envelope, request: &mut Request) -> Result<(), Error> {
+    const KEY: &str = "text";
+    let text = inner(body, KEY, "an object with `format`")?;
+    request.format = format(&text).map_err(|e| within(KEY, e))?;
+    for key in text.names_beyond(&["format"]) {
+        request.drop_field(format!("{KEY}.{key}"));
+    }
+    Ok(())
+}
+
+fn format(text: &Envelope) -> Result<Format, Error> {
+    #[derive(Deserialize)]
+    struct Wire {
+        r#type: String,
+        name: Option<String>,
+        description: Option<String>,
+        schema: Option<Box<RawValue>>,
+        strict: Option<bool>,
+    }
+    let wire = text.get::<Wire>("format", "an object with `type`")?;
+    let Some(wire) = wire else { return Ok(Format::Text) };
+    match (wire.r#type.as_str(), wire.schema) {
+        ("text", _) => Ok(Format::Text),
+        ("json_object", _) => Ok(Format::Json),
+        ("json_schema", Some(schema)) => Ok(Format::Schema {
+            name: wire.name.unwrap_or_else(|| "answer".to_owned()),
+            description: wire.description,
+            schema: schema.get().to_owned(),
+            is_strict: wire.strict,
+        }),
+        ("json_schema", None) => {
+            Err(Error::bad_request("format.schema", "a JSON schema is expected"))
+        }
+        _ => {
+            let why = "text, json_object or json_schema is expected";
+            Err(Error::bad_request("format.type", why))
+        }
+    }
+}
+
+/// The tools for the model; those for the way back.
+fn offer(offered: Offered, request: &mut Request) -> super::Tools {
+    request.tools.extend(offered.functions.into_iter().map(|function| Tool {
+        name: function.name,
+        description: function.description,
+        schema: function.schema,
+        cache: None,
+    }));
+    request.tool_choice = offered.choice;
+    offered.dropped.into_iter().for_each(|name| request.drop_field(name));
+    offered.tools
+}
+
+/// What has no bearing on the input.
+fn drop_the_rest(body: &Envelope, request: &mut Request) -> Result<(), Error> {
+    if body.get::<bool>("background", "true or false")? == Some(true) {
+        // The client gets its reply at once.
+        request.drop_field("background");
+    }
+    let truncation = body.get::<String>("truncation", "auto or disabled")?;
+    if truncation.is_some_and(|word| word != "disabled") {
+        request.drop_field("truncation");
+    }
+    let include = body.get::<Vec<String>>("include", "a list of strings")?.unwrap_or_default();
+    if include.iter().any(|name| name == "message.output_text.logprobs") {
+        request.drop_field("include");
+    }
+    body.names_beyond(KNOWN).into_iter().for_each(|key| request.drop_field(key));
+    Ok(())
+}
+
+/// Reads items into the turns of a request.
+struct Reader<'a> {
+    memory: &'a Responses<'a>,
+    request: Request,
+    /// Of calls that have not come yet, by their ids.
+    seals: Vec<(String, Seal)>,
+    /// The calls of shells by the ids of their items, which some results name instead.
+    shells: HashMap<String, String>,
+}
+
+/// What may stand in an item of any type.
+#[derive(Default, Deserialize)]
+struct Item<'a> {
+    #[serde(borrow)]
+    r#type: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    role: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    call_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    name: Option<&'a RawValue>,
+    #[serde(borrow)]
+    namespace: Option<&'a RawValue>,
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
+    #[serde(borrow)]
+    summary: Option<&'a RawValue>,
+    #[serde(borrow)]
+    encrypted_content: Option<&'a RawValue>,
+    #[serde(borrow)]
+    arguments: Option<&'a RawValue>,
+    /// Of a custom tool.
+    #[serde(borrow)]
+    input: Option<&'a RawValue>,
+    #[serde(borrow)]
+    output: Option<&'a RawValue>,
+    /// Of a shell.
+    #[serde(borrow)]
+    action: Option<&'a RawValue>,
+    /// Of a patch.
+    #[serde(borrow)]
+    operation: Option<&'a RawValue>,
+}
+
+impl Item<'_> {
+    fn kind(&self) -> &str {
+        match (&self.r#type, &self.role) {
+            (Some(kind), _) => kind,
+            (None, Some(_)) => "message",
+            (None, None) => "",
+        }
+    }
+
+    /// The id of the call; some clients know the item's only.
+    fn called(&self, path: &str) -> Result<String, Error> {
+        let call_id = string(self.call_id, path, "call_id")?.filter(|id| !id.is_empty());
+        Ok(match call_id {
+            Some(id) => id,
+            None => string(self.id, path, "id")?.unwrap_or_default(),
+        })
+    }
+}
+
+impl Reader<'_> {
+    /// A text, or messages, parts and texts in a list.
+    fn instructions(&mut self, body: &Envelope) -> Result<(), Error> {
+        const KEY: &str = "instructions";
+        let Some(raw) = body.raw(KEY).filter(|raw| *raw != b"null") else { return Ok(()) };
+        let json = readable(raw);
+        let content = serde_json::from_slice::<&RawValue>(&json)
+            .map_err(|e| Error::bad_request(KEY, without_place(&e)))?;
+        let mut blocks = vec![];
+        match content.get().starts_with('[') {
+            false => blocks = self::content(Some(content), KEY)?,
+            true => {
+                for (i, item) in list::<&RawValue>(&json, KEY)?.into_iter().enumerate() {
+                    let path = format!("{KEY}[{i}]");
+                    match serde_json::from_str::<Item>(item.get()) {
+                        Ok(Item { content: Some(content), .. }) => {
+                            let path = format!("{path}.content");
+                            blocks.extend(self::content(Some(content), &path)?);
+                        }
+                        _ => blocks.push(part(item, &path)?),
+                    }
+                }
+            }
+        }
+        self.request.system.extend(only_texts(blocks)?);
+        Ok(())
+    }
+
+    fn conversation(&mut self, body: &Envelope) -> Result<(), Error> {
+        const EXPECTED: &str = "a string or a list of items is expected";
+        let history = self.memory.history;
+        let mut count = 0;
+        if !history.is_empty() {
+            count += self.items(&readable(history), HISTORY)?;
+        }
+        match body.raw("input") {
+            None | Some(b"null") => {}
+            Some(raw) if raw.starts_with(b"[") => count += self.items(&readable(raw), "input")?,
+            Some(raw) if raw.starts_with(b"\"") => {
+                let json = readable(raw);
+                let text = serde_json::from_slice::<Text>(&json)
+                    .map_err(|e| Error::bad_request("input", without_place(&e)))?;
+                self.push(Role::User, vec![Block::Text { text, cache: None }]);
+                count += 1;
+            }
+            Some(_) => return Err(Error::bad_request("input", EXPECTED)),
+        }
+        match (count, body.raw("input")) {
+            (0, None | Some(b"null")) => {
+                Err(Error::bad_request("input", format!("missing; {EXPECTED}")))
+            }
+            (0, Some(_)) => Err(Error::bad_request("input", "at least one item is expected")),
+            _ => Ok(()),
+        }
+    }
+
+    fn items(&mut self, json: &[u8], path: &str) -> Result<usize, Error> {
+        let items = list::<Item>(json, path)?;
+        let count = items.len();
+        for (i, item) in items.into_iter().enumerate() {
+            self.item(item, &format!("{path}[{i}]"))?;
+        }
+        Ok(count)
+    }
+
+    fn item(&mut self, item: Item, path: &str) -> Result<(), Error> {
+        match item.kind() {
+            "message" => self.message(item, path),
+            "function_call" => {
+                let name = given(item.name, path, "name")?;
+                let namespace = string(item.namespace, path, "namespace")?;
+                let name = match namespace.filter(|space| !space.is_empty()) {
+                    Some(space) => function_name(&name, Some(&space)),
+                    None => name,
+                };
+                let arguments = item.arguments.map(arguments).transpose();
+                let why = |e| Error::bad_request(format!("{path}.arguments"), without_place(&e));
+                let arguments = arguments.map_err(why)?.unwrap_or_default();
+                self.call(item.called(path)?, name, arguments);
+                Ok(())
+            }
+            "custom_tool_call" => {
+                let name = given(item.name, path, "name")?;
+                let namespace = string(item.namespace, path, "namespace")?;
+                let name = function_name(&name, namespace.as_deref());
+                let text = string(item.input, path, "input")?.unwrap_or_default();
+                self.call(item.called(path)?, name, freeform::arguments(&text));
+                Ok(())
+            }
+            "function_call_output" | "custom_tool_call_output" => {
+                let id = given(item.call_id, path, "call_id")?;
+                self.result(id, item.output, path)
+            }
+            "local_shell_call" | "shell_call" | "apply_patch_call" => self.shell(item, path),
+            "local_shell_call_output" | "shell_call_output" | "apply_patch_call_output" => {
+                let id = item.called(path)?;
+                let id = self.shells.get(&id).cloned().unwrap_or(id);
+                self.result(id, item.output, path)
+            }
+            "reasoning" => self.reasoning(item, path),
+            "compaction" | "compaction_summary" => self.compaction(item, path),
+            "item_reference" => self.reference(item, path),
+            "" => {
+                let why = "missing; an item has a `type`, a message has a `role`";
+                Err(Error::bad_request(format!("{path}.type"), why))
+            }
+            kind if DEFINING.contains(&kind) => Ok(()),
+            // Tools that OpenAI runs, and what is newer than this.
+            kind => {
+                self.request.drop_field(format!("input[] of type {}", header_safe(kind)));
+                Ok(())
+            }
+        }
+    }
+
+    fn message(&mut self, item: Item, path: &str) -> Result<(), Error> {
+        let role = match item.role.as_deref() {
+            Some("user") => Role::User,
+            Some("assistant") => Role::Assistant,
+            Some("system" | "developer") => {
+                let texts = only_texts(content(item.content, &format!("{path}.content"))?)?;
+                instruct(texts, &mut self.request);
+                return Ok(());
+            }
+            _ => {
+                let why = "user, assistant, system or developer is expected";
+                return Err(Error::bad_request(format!("{path}.role"), why));
+            }
+        };
+        let blocks = content(item.content, &format!("{path}.content"))?;
+        self.push(role, blocks);
+        Ok(())
+    }
+
+    fn call(&mut self, id: String, name: String, arguments: String) {
+        let place = self.seals.iter().rposition(|(of, _)| *of == id);
+        let seal = place.map(|place| self.seals.remove(place).1);
+        let call = Block::ToolCall { id, name, arguments, seal, cache: None };
+        self.push(Role::Assistant, vec![call]);
+    }
+
+    fn result(&mut self, id: String, output: Option<&RawValue>, path: &str) -> Result<(), Error> {
+        let content = output_content(output, &format!("{path}.output"))?;
+        // The tool's name is that of the call, which is found by its id when the request is made to fit.
+        let (name, is_error) = (String::new(), false);
+        let result = Block::ToolResult { id, name, content, is_error, cache: None };
+        self.push(Role::User, vec![result]);
+        Ok(())
+    }
+
+    /// A call of a tool that OpenAI defines and the client runs. No other model knows the tool, but what was done with it is
+    /// part of the conversation.
+    fn shell(&mut self, item: Item, path: &str) -> Result<(), Error> {
+        let name = item.kind().trim_end_matches("_call").to_owned();
+        let id = item.called(path)?;
+        if let Some(own) = string(item.id, path, "id")? {
+            self.shells.insert(own, id.clone());
+        }
+        let done = item.action.or(item.operation);
+        self.call(id, name, done.map_or_else(String::new, |json| json.get().to_owned()));
+        Ok(())
+    }
+
+    /// Ours has the thought and its seal within; of another's there may be a summary, which no model takes for a thought.
+    fn reasoning(&mut self, item: Item, path: &str) -> Result<(), Error> {
+        let encrypted = string(item.encrypted_content, path, "encrypted_content")?;
+        let encrypted = encrypted.filter(|encrypted| !encrypted.is_empty());
+        match encrypted.as_deref().map(sealed::unpack) {
+            Some(Some(Sealed::Thought { text, seal })) => {
+                self.push(Role::Assistant, vec![Block::Reasoning { text, seal }]);
+                return Ok(());
+            }
+            Some(Some(Sealed::Call { id, seal })) => {
+                self.seal(id, seal);
+                return Ok(());
+            }
+            Some(_) => self.request.drop_field("input[].encrypted_content"),
+            None => {}
+        }
+        let told = |raw: Option<&RawValue>| {
+            raw.and_then(|raw| content(Some(raw), path).ok()).unwrap_or_default()
+        };
+        let told: Vec<_> = told(item.summary).into_iter().chain(told(item.content)).collect();
+        let told = told.iter().filter_map(|block| match block {
+            Block::Text { text, .. } => Some(&**text),
+            _ => None,
+        });
+        let text = told.collect::<Vec<_>>().join("\n\n");
+        if !text.is_empty() {
+            self.push(Role::Assistant, vec![Block::Reasoning { text, seal: None }]);
+        }
+        Ok(())
+    }
+
+    /// The seal of a call goes on the call, which stands before it or comes.
+    fn seal(&mut self, of: String, sealed: Seal) {
+        let last = self.request.turns.last_mut().filter(|turn| turn.role == Role::Assistant);
+        for block in last.into_iter().flat_map(|turn| turn.blocks.iter_mut().rev()) {
+            if let Block::ToolCall { id, seal, .. } = block
+                && *id == of
+            {
+                *seal = Some(sealed);
+                return;
+            }
+        }
+        self.seals.push((of, sealed));
+    }
+
+    fn compaction(&mut self, item: Item, path: &str) -> Result<(), Error> {
+        let encrypted = string(item.encrypted_content, path, "encrypted_content")?;
+        match encrypted.as_deref().and_then(sealed::unpack) {
+            Some(Sealed::Summary(summary)) => {
+                let text = format!(
+                    "What follows sums up the conversation so far, which had become too long. Go on from it.\n\n\
+                     <summary>\n{summary}\n</summary>"
+                );
+                self.push(Role::User, vec![Block::text(text)]);
+            }
+            _ => self.request.drop_field("input[] of type compaction"),
+        }
+        Ok(())
+    }
+
+    /// An item that is kept here.
+    fn reference(&mut self, item: Item, path: &str) -> Result<(), Error> {
+        let id = given(item.id, path, "id")?;
+        let why = "no such item is kept here (any more). Send the item itself.";
+        let lost =
+            || Error::NoSuchResponse { path: "input", id: id.chars().take(200).collect(), why };
+        let json = (self.memory.item)(&id).ok_or_else(lost)?;
+        let json = readable(json.as_bytes());
+        let item = serde_json::from_slice::<Item>(&json).map_err(|_| lost())?;
+        match item.kind() {
+            "item_reference" => Err(lost()),
+            _ => self.item(item, path),
+        }
+    }
+
+    /// Items of one speaker in a row are one turn.
+    fn push(&mut self, role: Role, blocks: Vec<Block>) {
+        match self.request.turns.last_mut() {
+            Some(last) if last.role == role => last.blocks.extend(blocks),
+            _ => self.request.turns.push(Turn { role, blocks }),
+        }
+    }
+}
+
+/// Instructions are text.
+fn only_texts(mut blocks: Vec<Block>) -> Result<Vec<Block>, Error> {
+    for block in &blocks {
+        if let Block::Media { path, .. } = block {
+            let what = "instructions are text; put it into a message of the user".to_owned();
+            return Err(Error::Refused { path: path.clone(), what });
+        }
+    }
+    blocks.retain(|block| matches!(block, Block::Text { .. }));
+    Ok(blocks)
+}
+
+fn string(raw: Option<&RawValue>, path: &str, key: &str) -> Result<Option<String>, Error> {
+    let read = raw.map(|raw| serde_json::from_str::<String>(raw.get())).transpose();
+    read.map_err(|_| Error::bad_request(format!("{path}.{key}"), "a string is expected"))
+}
+
+fn given(raw: Option<&RawValue>, path: &str, key: &str) -> Result<String, Error> {
+    string(raw, path, key)?
+        .ok_or_else(|| Error::bad_request(format!("{path}.{key}"), "missing; a string is expected"))
+}
+
+/// What may stand in a part of any type.
+#[derive(Deserialize)]
+struct Part<'a> {
+    #[serde(borrow)]
+    r#type: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    text: Option<&'a RawValue>,
+    #[serde(borrow)]
+    refusal: Option<&'a RawValue>,
+    #[serde(borrow)]
+    image_url: Option<&'a RawValue>,
+    #[serde(borrow)]
+    input_audio: Option<&'a RawValue>,
+    #[serde(borrow)]
+    file_data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    file_url: Option<&'a RawValue>,
+    #[serde(borrow)]
+    file_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    filename: Option<&'a RawValue>,
+}
+
+impl Part<'_> {
+    fn kind(&self) -> &str {
+        self.r#type.as_deref().unwrap_or("")
+    }
+
+    /// Whether it is a part, and not a row of a tool's that looks like one.
+    fn is_whole(&self) -> bool {
+        match self.kind() {
+            "input_text" | "output_text" | "text" => self.text.is_some(),
+            "input_image" | "image_url" | "computer_screenshot" => {
+                self.image_url.is_some() || self.file_id.is_some()
+            }
+            "input_file" => {
+                self.file_data.is_some() || self.file_url.is_some() || self.file_id.is_some()
+            }
+            "input_audio" => self.input_audio.is_some(),
+            _ => false,
+        }
+    }
+}
+
+/// A text, or parts in a list.
+fn content(json: Option<&RawValue>, path: &str) -> Result<Vec<Block>, Error> {
+    match json.map(|json| (json, json.get())) {
+        None => Ok(vec![]),
+        Some((json, string)) if string.starts_with('"') => Ok(vec![words(json, path)?]),
+        Some((_, json)) if json.starts_with('[') => {
+            let parts = list::<&RawValue>(json.as_bytes(), path)?.into_iter().enumerate();
+            parts.map(|(i, json)| part(json, &format!("{path}[{i}]"))).collect()
+        }
+        Some(_) => Err(Error::bad_request(path, "a string or a list of parts is expected")),
+    }
+}
+
+/// What a tool gave: a text, parts, or anything else as it was written.
+fn output_content(json: Option<&RawValue>, path: &str) -> Result<Vec<Block>, Error> {
+    let Some(json) = json else { return Ok(vec![]) };
+    let is_content = json.get().starts_with('"')
+        || serde_json::from_str::<Vec<Part>>(json.get())
+            .is_ok_and(|parts| parts.iter().all(Part::is_whole));
+    match is_content {
+        true => content(Some(json), path),
+        false => Ok(vec![Block::text(json.get())]),
+    }
+}
+
+fn words(json: &RawValue, path: &str) -> Result<Block, Error> {
+    let text = Text::of_json(json).map_err(|_| Error::bad_request(path, "a string is expected"))?;
+    Ok(Block::Text { text, cache: None })
+}
+
+/// A part of a content; a string where a part should be is a text.
+fn part(json: &RawValue, path: &str) -> Result<Block, Error> {
+    if json.get().starts_with('"') {
+        return words(json, path);
+    }
+    let part = serde_json::from_str::<Part>(json.get())
+        .map_err(|e| Error::bad_request(path, without_place(&e)))?;
+    let at = |key: &str| format!("{path}.{key}");
+    if let Some(url) = part.image_url {
+        let source = source(url_of(url, &at("image_url"))?, &at("image_url"), "image")?;
+        return Ok(media(MediaKind::Image, source, None, at("image_url")));
+    }
+    if let Some(audio) = part.input_audio {
+        return sound(audio, at("input_audio"));
+    }
+    for (key, raw) in [("file_data", part.file_data), ("file_url", part.file_url)] {
+        let Some(data) = string(raw, path, key)? else { continue };
+        let name = string(part.filename, path, "filename")?;
+        return Ok(media(MediaKind::File, source(data, &at(key), "file")?, name, at(key)));
+    }
+    if part.file_id.is_some() {
+        let what = match part.kind() {
+            "input_image" => "images are not kept here; send the image itself as `image_url`",
+            _ => "files are not kept here; send the file itself as `file_data`",
+        };
+        return Err(Error::Refused { path: at("file_id"), what: what.to_owned() });
+    }
+    match (part.text, part.refusal) {
+        (Some(text), _) => words(text, &at("text")),
+        (None, Some(text)) => words(text, &at("refusal")),
+        (None, None) => {
+            let kind: String = part.kind().chars().take(50).collect();
+            let why =
+                format!("a part of the type {kind:?} is not known, or lacks what it is about");
+            Err(Error::bad_request(path, why))
+        }
+    }
+}
+
+fn media(kind: MediaKind, source: Source, name: Option<String>, path: String) -> Block {
+    Block::Media { kind, source, name, cache: None, path }
+}
+
+/// A string; an object with `url` by clients of chat completions.
+fn url_of(json: &RawValue, path: &str) -> Result<String, Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Wire {
+        Own(String),
+        OfChat { url: String },
+    }
+    match serde_json::from_str(json.get()) {
+        Ok(Wire::Own(url) | Wire::OfChat { url }) => Ok(url),
+        Err(_) => Err(Error::bad_request(path, "a URL, a string, is expected")),
+    }
+}
+
+fn sound(json: &RawValue, path: String) -> Result<Block, Error> {
+    #[derive(Deserialize)]
+    struct Wire {
+        data: String,
+        format: String,
+    }
+    let Ok(Wire { data, format }) = serde_json::from_str(json.get()) else {
+        return Err(Error::bad_request(path, "an object with `data` and `format` is expected"));
+    };
+    let source = Source::Base64 { media_type: format!("audio/{format}"), data };
+    Ok(media(MediaKind::Audio, source, None, path))
 }

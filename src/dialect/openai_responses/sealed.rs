@@ -1,6 +1,11 @@
 //! What the `encrypted_content` of our own items holds: it is for us alone, and comes back in the next request.
+//!
+//! Not secret from the client, whose own conversation it is: base64 behind a word that says whose and which version it is.
+
+use serde::{Deserialize, Serialize};
 
 use crate::chat::Seal;
+use crate::media;
 
 /// What has to survive until the next turn.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,12 +18,75 @@ pub enum Sealed {
     Summary(String),
 }
 
+/// No mark of a deployment begins so.
+const PREFIX: &str = "proxy1.";
+
 /// As an item's `encrypted_content`.
-pub fn pack(_sealed: &Sealed) -> String {
-    String::new()
+pub fn pack(sealed: &Sealed) -> String {
+    // It is made of strings alone, which can be written.
+    let json = serde_json::to_vec(&Wire::of(sealed)).unwrap_or_default();
+    format!("{PREFIX}{}", media::base64_url(&json))
 }
 
 /// `None` for what is not ours.
-pub fn unpack(_content: &str) -> Option<Sealed> {
-    None
+pub fn unpack(content: &str) -> Option<Sealed> {
+    let json = media::of_base64_url(content.strip_prefix(PREFIX)?)?;
+    Some(serde_json::from_slice::<Wire>(&json).ok()?.read())
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Wire {
+    Thought { text: String, seal: Option<WireSeal> },
+    Call { id: String, seal: WireSeal },
+    Summary(String),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum WireSeal {
+    Claude(String),
+    Redacted(String),
+    Gemini(String),
+    OpenAi { id: String, encrypted: String },
+}
+
+impl Wire {
+    fn of(sealed: &Sealed) -> Wire {
+        match sealed.clone() {
+            Sealed::Thought { text, seal } => Wire::Thought { text, seal: seal.map(WireSeal::of) },
+            Sealed::Call { id, seal } => Wire::Call { id, seal: WireSeal::of(seal) },
+            Sealed::Summary(text) => Wire::Summary(text),
+        }
+    }
+
+    fn read(self) -> Sealed {
+        match self {
+            Wire::Thought { text, seal } => {
+                Sealed::Thought { text, seal: seal.map(WireSeal::read) }
+            }
+            Wire::Call { id, seal } => Sealed::Call { id, seal: seal.read() },
+            Wire::Summary(text) => Sealed::Summary(text),
+        }
+    }
+}
+
+impl WireSeal {
+    fn of(seal: Seal) -> WireSeal {
+        match seal {
+            Seal::Claude(signature) => WireSeal::Claude(signature),
+            Seal::ClaudeRedacted(data) => WireSeal::Redacted(data),
+            Seal::Gemini(signature) => WireSeal::Gemini(signature),
+            Seal::OpenAi { id, encrypted } => WireSeal::OpenAi { id, encrypted },
+        }
+    }
+
+    fn read(self) -> Seal {
+        match self {
+            WireSeal::Claude(signature) => Seal::Claude(signature),
+            WireSeal::Redacted(data) => Seal::ClaudeRedacted(data),
+            WireSeal::Gemini(signature) => Seal::Gemini(signature),
+            WireSeal::OpenAi { id, encrypted } => Seal::OpenAi { id, encrypted },
+        }
+    }
 }

@@ -1,4 +1,20 @@
 //! Tools of other kinds than functions, as functions: AI Core and other vendors know no others.
+//!
+//! A custom tool takes a text, which becomes the one argument of a function; a namespace is a list of tools, which stand
+//! beside the others under longer names. Tools that OpenAI runs are left out and named.
+//!
+//! Left open: what a model makes of a custom tool's grammar that nobody holds it to. It is told the grammar in words.
+
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::freeform::INPUT;
+use crate::chat::ToolChoice;
+use crate::chat::fit::{digest, plain};
+use crate::dialect::reading::{self, list, readable};
+use crate::envelope::{Envelope, items, quoted};
+use crate::error::Error;
 
 /// How the functions that a model is given are known to the client. Those that are not here are functions of the same name.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -43,7 +59,442 @@ impl Tools {
     }
 }
 
-/// The function that stands for a tool.
-pub fn function_name(name: &str, _namespace: Option<&str>) -> String {
-    name.to_owned()
+/// The longest name of a function at OpenAI.
+const NAME_MAX: usize = 64;
+
+/// The function that stands for a tool: its name behind that of its namespace, made to fit.
+pub fn function_name(name: &str, namespace: Option<&str>) -> String {
+    let full = match namespace.map(|space| space.trim_end_matches('_')) {
+        Some(space) if !space.is_empty() => format!("{space}__{name}"),
+        _ => name.to_owned(),
+    };
+    let mut fitting: String = full.chars().map(|c| if plain(c) { c } else { '_' }).collect();
+    if fitting.len() > NAME_MAX || fitting != full {
+        let suffix = format!("_{:08x}", digest(&full) as u32);
+        fitting.truncate(NAME_MAX - suffix.len());
+        fitting.push_str(&suffix);
+    }
+    fitting
+}
+
+/// What a request lets its model call.
+#[derive(Debug, Default)]
+pub struct Offered {
+    pub functions: Vec<Function>,
+    /// `None` where the client says nothing, or nothing that is left.
+    pub choice: Option<ToolChoice>,
+    pub tools: Tools,
+    /// What the model is not told, as it may stand in a header.
+    pub dropped: Vec<String>,
+}
+
+#[derive(Debug, PartialEq)]
+pub struct Function {
+    pub name: String,
+    pub description: Option<String>,
+    /// A JSON schema, as the client wrote it.
+    pub schema: Option<String>,
+    /// As `/responses` has it: the client's own bytes, where it is a function there, too.
+    pub json: String,
+}
+
+impl Offered {
+    /// Reads the tools of a request, those that its items define, and those of items that came before.
+    pub fn read(body: &Envelope, history: &[u8]) -> Result<Offered, Error> {
+        let mut reader = Reader::default();
+        if let Some(raw) = body.raw("tools").filter(|raw| *raw != b"null") {
+            reader.list(raw, "tools")?;
+            reader.settle()?;
+        }
+        for (input, path) in [(history, "previous_response_id"), (input_of(body), "input")] {
+            for (i, tools) in defined_in(input) {
+                reader.list(tools, &format!("{path}[{i}].tools"))?;
+                reader.settle_later();
+            }
+        }
+        let Reader { found, types, .. } = reader;
+        let has_lost = !types.is_empty();
+        let (functions, known): (Vec<_>, Vec<_>) =
+            found.into_iter().map(|Found { function, origin }| (function, origin)).unzip();
+        let named = functions.iter().zip(known);
+        let known = named.filter_map(|(f, origin)| Some((f.name.clone(), origin?))).collect();
+        let dropped = reading::tools_of(types);
+        let mut offered = Offered { functions, choice: None, tools: Tools::new(known), dropped };
+        offered.choose(body, has_lost)?;
+        Ok(offered)
+    }
+
+    /// The choice, as `/responses` has it.
+    pub fn choice_json(&self) -> Option<String> {
+        self.choice.as_ref().map(|choice| match choice {
+            ToolChoice::Auto => quoted("auto"),
+            ToolChoice::None => quoted("none"),
+            ToolChoice::Any => quoted("required"),
+            ToolChoice::Named(name) => json!({"type": "function", "name": name}).to_string(),
+        })
+    }
+
+    /// `has_lost`: tools are left out, so that the choice may name one of them.
+    fn choose(&mut self, body: &Envelope, has_lost: bool) -> Result<(), Error> {
+        const KEY: &str = "tool_choice";
+        let Some(wire) = Choice::read(body)? else { return Ok(()) };
+        let name = wire.name();
+        self.choice = match (wire.r#type.as_deref(), name) {
+            (Some("auto"), _) => Some(ToolChoice::Auto),
+            (Some("none"), _) => Some(ToolChoice::None),
+            (Some("required" | "any"), _) => Some(ToolChoice::Any),
+            (Some("allowed_tools"), _) => self.allow(&wire)?,
+            (None | Some("function" | "custom" | "tool"), Some(name)) => {
+                match self.function(name, wire.namespace.as_deref()) {
+                    Some(function) => Some(ToolChoice::Named(function.name.clone())),
+                    None if has_lost => self.drop_choice(KEY),
+                    None => {
+                        let why = format!("{name:?} is none of the tools");
+                        return Err(Error::bad_request(KEY, why));
+                    }
+                }
+            }
+            (None | Some("function" | "custom" | "tool"), None) => {
+                return Err(Error::bad_request("tool_choice.name", "a tool's name is expected"));
+            }
+            // A tool that OpenAI runs.
+            (Some(_), _) => self.drop_choice(KEY),
+        };
+        if self.functions.is_empty() {
+            let is_lost = matches!(self.choice, Some(ToolChoice::Any | ToolChoice::Named(_)));
+            if is_lost && has_lost {
+                self.dropped.push(KEY.to_owned());
+            }
+            self.choice = None;
+        }
+        Ok(())
+    }
+
+    /// Only some of the tools may be called: the model is told of no others.
+    fn allow(&mut self, wire: &Choice) -> Result<Option<ToolChoice>, Error> {
+        let choice = match wire.mode.as_deref() {
+            None | Some("auto") => ToolChoice::Auto,
+            Some("required") => ToolChoice::Any,
+            Some(_) => {
+                let why = "auto or required is expected";
+                return Err(Error::bad_request("tool_choice.mode", why));
+            }
+        };
+        let Some(allowed) = &wire.tools else {
+            return Err(Error::bad_request("tool_choice.tools", "a list of tools is expected"));
+        };
+        let mut stay = vec![];
+        for tool in allowed {
+            let is_callable =
+                matches!(tool.r#type.as_deref(), None | Some("function" | "custom" | "tool"));
+            let function = tool.name().filter(|_| is_callable);
+            let function = function.and_then(|name| self.function(name, tool.namespace.as_deref()));
+            match function {
+                Some(function) => stay.push(function.name.clone()),
+                None => self.dropped.push("tool_choice.tools[]".to_owned()),
+            }
+        }
+        self.dropped.dedup();
+        self.functions.retain(|function| stay.contains(&function.name));
+        Ok(Some(choice))
+    }
+
+    fn drop_choice(&mut self, key: &str) -> Option<ToolChoice> {
+        self.dropped.push(key.to_owned());
+        None
+    }
+
+    /// The function that stands for the client's tool; also by its own name.
+    fn function(&self, name: &str, namespace: Option<&str>) -> Option<&Function> {
+        let is_it = |f: &&Function| match self.tools.origin(&f.name) {
+            Some(origin) => origin.name == name && origin.namespace.as_deref() == namespace,
+            None => f.name == name && namespace.is_none(),
+        };
+        let own = function_name(name, namespace);
+        self.functions.iter().find(is_it).or_else(|| self.functions.iter().find(|f| f.name == own))
+    }
+}
+
+/// The JSON of a request's items.
+pub fn input_of(body: &Envelope) -> &[u8] {
+    body.raw("input").filter(|raw| raw.starts_with(b"[")).unwrap_or(b"[]")
+}
+
+/// The types of items that are no part of the conversation, but tools from then on.
+pub const DEFINING: [&str; 2] = ["additional_tools", "tool_search_output"];
+
+/// The lists of tools among items, each with the item's place.
+fn defined_in(input: &[u8]) -> Vec<(usize, &[u8])> {
+    if DEFINING.iter().all(|kind| memchr::memmem::find(input, kind.as_bytes()).is_none()) {
+        return vec![];
+    }
+    #[derive(Deserialize)]
+    struct Item<'a> {
+        r#type: Option<String>,
+        #[serde(borrow)]
+        tools: Option<&'a RawValue>,
+    }
+    let each = items(input).unwrap_or_default().into_iter().enumerate();
+    let defined = each.filter_map(|(i, item)| {
+        let item = serde_json::from_slice::<Item>(item).ok()?;
+        let is_defining = DEFINING.contains(&item.r#type.as_deref()?);
+        Some((i, item.tools.filter(|_| is_defining)?.get().as_bytes()))
+    });
+    defined.collect()
+}
+
+/// Also where the choice is a word: its type.
+#[derive(Default, Deserialize)]
+struct Choice {
+    r#type: Option<String>,
+    name: Option<String>,
+    namespace: Option<String>,
+    /// As chat completions have it.
+    function: Option<Named>,
+    mode: Option<String>,
+    tools: Option<Vec<Choice>>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+}
+
+impl Choice {
+    fn read(body: &Envelope) -> Result<Option<Choice>, Error> {
+        const EXPECTED: &str = "none, auto, required, {\"type\":\"function\",\"name\":…} or an object with another `type`";
+        if body.raw("tool_choice").is_some_and(|raw| raw.starts_with(b"\"")) {
+            let word = body.get::<String>("tool_choice", EXPECTED)?;
+            let is_known = |word: &str| ["auto", "none", "required", "any"].contains(&word);
+            return match word.filter(|word| is_known(word)) {
+                None => Err(Error::bad_request("tool_choice", format!("{EXPECTED} is expected"))),
+                r#type => Ok(Some(Choice { r#type, ..Choice::default() })),
+            };
+        }
+        body.get("tool_choice", EXPECTED)
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.function.as_ref().map(|f| &f.name).or(self.name.as_ref()).map(String::as_str)
+    }
+}
+
+/// A list of tools, on its way to functions.
+#[derive(Default)]
+struct Reader {
+    found: Vec<Found>,
+    /// How many of them are settled: their names differ.
+    settled: usize,
+    /// Of those that are left out.
+    types: Vec<String>,
+}
+
+struct Found {
+    function: Function,
+    /// Where the client knows it otherwise.
+    origin: Option<Origin>,
+}
+
+/// With its function inside, as chat completions have it, or flat.
+#[derive(Deserialize)]
+struct WireTool<'a> {
+    r#type: Option<String>,
+    name: Option<String>,
+    description: Option<String>,
+    #[serde(borrow)]
+    parameters: Option<&'a RawValue>,
+    #[serde(borrow)]
+    input_schema: Option<&'a RawValue>,
+    #[serde(borrow)]
+    function: Option<&'a RawValue>,
+    #[serde(borrow)]
+    format: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tools: Option<&'a RawValue>,
+}
+
+/// Of a custom tool.
+#[derive(Deserialize)]
+struct WireFormat {
+    syntax: Option<String>,
+    definition: Option<String>,
+}
+
+/// A namespace.
+struct Space {
+    name: String,
+    /// Told with its first tool.
+    description: Option<String>,
+}
+
+impl Reader {
+    fn list(&mut self, raw: &[u8], path: &str) -> Result<(), Error> {
+        self.tools(&readable(raw), path, &mut None)
+    }
+
+    fn tools(&mut self, json: &[u8], path: &str, space: &mut Option<Space>) -> Result<(), Error> {
+        let wire = list::<WireTool>(json, path)?;
+        let raw = items(json).unwrap_or_default();
+        for (i, (wire, raw)) in wire.into_iter().zip(raw).enumerate() {
+            self.tool(wire, raw, &format!("{path}[{i}]"), space)?;
+        }
+        Ok(())
+    }
+
+    fn tool(
+        &mut self,
+        wire: WireTool,
+        raw: &[u8],
+        path: &str,
+        space: &mut Option<Space>,
+    ) -> Result<(), Error> {
+        let found = match (wire.r#type.as_deref(), wire.function) {
+            (None | Some("function"), Some(function)) => {
+                let path = format!("{path}.function");
+                let why =
+                    |e: serde_json::Error| Error::bad_request(&path, reading::without_place(&e));
+                let inner = serde_json::from_str(function.get()).map_err(why)?;
+                plain_function(inner, function.get().as_bytes(), &path, space)?
+            }
+            (None | Some("function"), None) => plain_function(wire, raw, path, space)?,
+            (Some("custom"), _) if wire.input_schema.is_none() => custom(wire, path, space)?,
+            // Anthropic's word for a function.
+            (Some("custom"), _) => plain_function(wire, raw, path, space)?,
+            (Some("namespace"), _) if space.is_none() => return self.namespace(wire, path),
+            (Some(kind), _) => {
+                self.types.push(kind.to_owned());
+                return Ok(());
+            }
+        };
+        self.found.push(found);
+        Ok(())
+    }
+
+    fn namespace(&mut self, wire: WireTool, path: &str) -> Result<(), Error> {
+        let name = named(wire.name, path)?;
+        let description = wire.description.filter(|d| !d.trim().is_empty());
+        let mut space = Some(Space { name, description });
+        match wire.tools {
+            None => Ok(()),
+            Some(tools) => self.tools(tools.get().as_bytes(), &format!("{path}.tools"), &mut space),
+        }
+    }
+
+    /// Names differ.
+    fn settle(&mut self) -> Result<(), Error> {
+        let mut names: Vec<&str> = self.found.iter().map(|f| f.function.name.as_str()).collect();
+        names.sort_unstable();
+        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            let why = format!("two tools are called {:?}; names must differ", twice[0]);
+            return Err(Error::bad_request("tools", why));
+        }
+        self.settled = self.found.len();
+        Ok(())
+    }
+
+    /// What a conversation brings again is known already.
+    fn settle_later(&mut self) {
+        for found in self.found.split_off(self.settled) {
+            let is_new = self.found.iter().all(|f| f.function.name != found.function.name);
+            self.found.extend(is_new.then_some(found));
+        }
+        self.settled = self.found.len();
+    }
+}
+
+fn named(name: Option<String>, path: &str) -> Result<String, Error> {
+    let name = name.filter(|name| !name.is_empty());
+    name.ok_or_else(|| Error::bad_request(format!("{path}.name"), "a tool's name is expected"))
+}
+
+/// What AI Core knows of a function. The rest is for those who search for tools, or run them.
+const KEYS: &[&str] = &["type", "name", "description", "parameters", "strict"];
+
+fn plain_function(
+    wire: WireTool,
+    raw: &[u8],
+    path: &str,
+    space: &mut Option<Space>,
+) -> Result<Found, Error> {
+    let own = named(wire.name, path)?;
+    let (name, origin) = placed(&own, space, false);
+    let own_description = wire.description.filter(|d| !d.trim().is_empty());
+    let description = with_space(own_description.clone(), space);
+    let schema = wire.parameters.or(wire.input_schema).map(|s| s.get().to_owned());
+    let mut json = Envelope::parse(raw.to_vec()).map_err(|e| match e {
+        Error::BadRequest { path: key, why } => Error::bad_request(format!("{path}.{key}"), why),
+        e => e,
+    })?;
+    if json.raw("parameters").is_none() {
+        json.rename("input_schema", "parameters");
+    }
+    json.retain(|key, _| KEYS.contains(&key));
+    if json.raw("type") != Some(br#""function""#) {
+        json.set("type", quoted("function"));
+    }
+    if name != own {
+        json.set("name", quoted(&name));
+    }
+    if let Some(description) = description.as_ref().filter(|_| description != own_description) {
+        json.set("description", quoted(description));
+    }
+    let json = String::from_utf8_lossy(&json.into_bytes()).into_owned();
+    Ok(Found { function: Function { name, description, schema, json }, origin })
+}
+
+/// A tool that takes a text.
+fn custom(wire: WireTool, path: &str, space: &mut Option<Space>) -> Result<Found, Error> {
+    let own = named(wire.name, path)?;
+    let (name, origin) = placed(&own, space, true);
+    let mut description = with_space(wire.description, space).unwrap_or_default();
+    let format = wire.format.and_then(|raw| serde_json::from_str::<WireFormat>(raw.get()).ok());
+    let grammar = format.and_then(|f| Some((f.syntax, f.definition?)));
+    if !description.trim().is_empty() {
+        description.push_str("\n\n");
+    }
+    description.push_str(&format!(
+        "This tool takes a plain text and not JSON: the whole text, exactly as it is to be, is the string `{INPUT}`."
+    ));
+    if let Some((syntax, definition)) = grammar {
+        let syntax = match syntax.as_deref() {
+            Some("regex") => "match this regular expression".to_owned(),
+            Some(syntax) => format!("follow this grammar ({syntax})"),
+            None => "follow this grammar".to_owned(),
+        };
+        description.push_str(&format!(" The text has to {syntax}:\n{definition}"));
+    }
+    let schema = json!({
+        "type": "object",
+        "properties": {INPUT: {"type": "string", "description": "The whole text."}},
+        "required": [INPUT],
+        "additionalProperties": false,
+    });
+    let json = json!({
+        "type": "function",
+        "name": name,
+        "description": description,
+        "parameters": schema,
+        "strict": false,
+    });
+    let (json, schema) = (json.to_string(), Some(schema.to_string()));
+    Ok(Found { function: Function { name, description: Some(description), schema, json }, origin })
+}
+
+/// The function's name, and whose it is where that is not its own.
+fn placed(own: &str, space: &Option<Space>, is_custom: bool) -> (String, Option<Origin>) {
+    let namespace = space.as_ref().map(|space| space.name.clone());
+    if namespace.is_none() && !is_custom {
+        return (own.to_owned(), None);
+    }
+    let name = function_name(own, namespace.as_deref());
+    (name, Some(Origin { name: own.to_owned(), namespace, is_custom }))
+}
+
+/// The first tool of a namespace says what that is for.
+fn with_space(own: Option<String>, space: &mut Option<Space>) -> Option<String> {
+    let Some(space) = space else { return own };
+    let Some(of_all) = space.description.take() else { return own };
+    let prefix = function_name("", Some(&space.name));
+    let of_all = format!("Of all tools whose names begin with `{prefix}`: {of_all}");
+    Some(own.map_or(of_all.clone(), |own| format!("{own}\n\n{of_all}")))
 }

@@ -10,20 +10,19 @@ mod tools;
 use std::borrow::Cow;
 
 use super::super::{Reasoning, SAMPLING};
-use crate::dialect::openai_responses::Tools;
 use crate::envelope::{self, Envelope, field, header_safe, listed};
 use crate::error::Error;
-use crate::families::Dropped;
+use crate::families::{Dropped, WithTools};
 
 /// Makes a client's request one that AI Core takes. Gives what it had to leave out, and how the client's tools are called
 /// upstream.
-pub fn edit(body: &mut Envelope, model: &str) -> Result<(Dropped, Tools), Error> {
+pub fn edit(body: &mut Envelope, model: &str) -> Result<WithTools, Error> {
     let mut lost = Lost::default();
     for key in UNKNOWN.iter().filter(|key| body.remove(key)) {
         lost.add(*key);
     }
     settle_sampling(body, model, &mut lost);
-    let tools = tools::settle(body, &mut lost);
+    let tools = tools::settle(body, &mut lost)?;
     items::settle(body, &mut lost);
     Ok((lost.0, tools))
 }
@@ -80,6 +79,7 @@ fn text(object: &Envelope, key: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::openai_responses::Tools;
 
     fn edited(model: &str, body: &str) -> (String, String, Tools) {
         let mut body = Envelope::parse(body.into()).unwrap();
@@ -202,7 +202,7 @@ mod tests {
             (
                 r#"{"type":"tool_search_call","call_id":"c"},{"type":"tool_search_output","call_id":"c"},{"type":"additional_tools","tools":[]},{"role":"user"}"#,
                 r#"{"role":"user"}"#,
-                "input[] of type tool_search_call input[] of type tool_search_output input[] of type additional_tools",
+                "input[] of type tool_search_call",
             ),
         ] {
             let (body, lost, _) = edited("gpt-5", &format!(r#"{{"input":[{items}]}}"#));
@@ -227,7 +227,7 @@ mod tests {
                 r#"{"type":"function", "name":"f"}"#,
                 Some(r#"{"type":"function", "name":"f"}"#),
             ),
-            (vec![C], r#"{"type":"custom","name":"c"}"#, Some(r#"{"type":"function","name":"c"}"#)),
+            (vec![C], r#"{"type":"custom","name":"c"}"#, Some(r#"{"name":"c","type":"function"}"#)),
         ] {
             let tools = tools.join(",");
             let (body, lost, told) =

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::{Lost, text};
-use crate::dialect::openai_responses::tools::function_name;
+use crate::dialect::openai_responses::tools::{DEFINING, function_name};
 use crate::dialect::openai_responses::{freeform, marks};
 use crate::envelope::{Envelope, each_field, items, listed, quoted};
 
@@ -114,6 +114,8 @@ impl<'a> Item<'a> {
                 }
                 None
             }
+            // Its tools are among the request's now.
+            kind if DEFINING.contains(&kind) => None,
             kind => {
                 lost.add_of_type("input", kind);
                 None
