@@ -47,7 +47,8 @@ impl Dialect {
     /// The name of a field that families and upstreams know by OpenAI's.
     pub fn field(self, path: &str) -> Cow<'_, str> {
         match self {
-            Dialect::OpenAi | Dialect::Responses => Cow::Borrowed(path),
+            Dialect::OpenAi => Cow::Borrowed(path),
+            Dialect::Responses => openai_responses::field(path),
             Dialect::Anthropic => anthropic::field(path),
         }
     }

@@ -16,7 +16,7 @@ pub enum Error {
     Unauthorized,
     /// No deployment has this name. `known` are the names there are.
     UnknownModel { name: String, known: Vec<String> },
-    /// No response with this id is kept. `path` is where the request names it, or empty for the URL.
+    /// No response with this id is kept, or no item. `path` is where the request names it, or empty for the URL.
     NoSuchResponse { path: &'static str, id: String, why: &'static str },
     /// The path belongs to no API of ours.
     NoSuchRoute { path: String },
@@ -187,6 +187,9 @@ impl fmt::Display for Error {
             }
             Error::UnknownModel { name, known } => {
                 write!(f, "The model `{name}` does not exist. There are: {}.", known.join(", "))
+            }
+            Error::NoSuchResponse { path: "input", id, why } => {
+                write!(f, "Item with id '{id}' not found: {why}")
             }
             Error::NoSuchResponse { id, why, .. } => write!(f, "Response with id '{id}' not found: {why}"),
             Error::NoSuchRoute { path } => write!(

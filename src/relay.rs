@@ -243,7 +243,7 @@ impl Relay {
             Api::Own => None,
         };
         let call = Call { action, api, is_stream, bytes, way, owner, model: name };
-        self.try_deployments(exchange, model, &call)
+        self.try_deployments(exchange, model, &call).map_err(|e| responses::named(e, &call.bytes))
     }
 
     /// A chat request: its bytes go on where the model's deployments speak the client's grammar, otherwise it is converted.

@@ -16,6 +16,7 @@ pub use reply::Writer;
 pub use upstream::Invoke;
 
 use crate::chat::Request;
+use crate::dialect::reading::renamed;
 use crate::dialect::{Asked, ClientDialect};
 use crate::envelope::Envelope;
 use crate::error::{Error, Kind};
@@ -70,12 +71,7 @@ const FIELDS: &[(&str, &str)] = &[
 
 /// Anthropic's name of a field that families and upstreams know by OpenAI's.
 pub fn field(path: &str) -> Cow<'_, str> {
-    let renamed = FIELDS.iter().find_map(|(name, own)| {
-        let rest = path.strip_prefix(name)?;
-        let is_whole = rest.is_empty() || rest.starts_with(['.', '[']);
-        is_whole.then(|| format!("{own}{rest}"))
-    });
-    renamed.map_or(Cow::Borrowed(path), Cow::Owned)
+    renamed(path, FIELDS)
 }
 
 /// `{"type":"error","error":{"type","message"},"request_id"}`.

@@ -1,5 +1,6 @@
 //! OpenAI's Responses API: both halves of the grammar, and what passes.
 
+pub mod compact;
 pub mod freeform;
 pub mod kept;
 pub mod marks;
@@ -10,12 +11,15 @@ mod sealed;
 pub mod tools;
 mod upstream;
 
+use std::borrow::Cow;
+
 pub use pass::{PassStream, pass_reply, settle_compact};
 pub use reply::{Writer, failure};
 pub use request::check;
 pub use tools::Tools;
 pub use upstream::Create;
 
+use crate::dialect::reading::renamed;
 use crate::dialect::{Asked, ClientDialect};
 use crate::envelope::Envelope;
 use crate::error::Error;
@@ -33,10 +37,24 @@ pub fn is_meant(body: &Envelope) -> bool {
     body.has("input") && !body.has("messages")
 }
 
+/// What OpenAI calls otherwise in its other API.
+const FIELDS: &[(&str, &str)] = &[
+    ("reasoning_effort", "reasoning.effort"),
+    ("response_format.json_schema", "text.format"),
+    ("response_format", "text.format"),
+    ("max_completion_tokens", "max_output_tokens"),
+    ("max_tokens", "max_output_tokens"),
+];
+
+/// This API's name of a field that families and upstreams know by that of chat completions.
+pub fn field(path: &str) -> Cow<'_, str> {
+    renamed(path, FIELDS)
+}
+
 impl Responses<'_> {
     /// Reads a request to make a conversation shorter.
-    pub fn decode_compact(&self, _body: &Envelope) -> Result<Asked, Error> {
-        Err(Error::Internal)
+    pub fn decode_compact(&self, body: &Envelope) -> Result<Asked, Error> {
+        compact::decode(body, self)
     }
 }
 

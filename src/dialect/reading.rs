@@ -233,6 +233,16 @@ pub fn unambiguous(request: &Request) -> Result<(), Error> {
     }
 }
 
+/// A path by the client's names of fields, whose other names come first.
+pub fn renamed<'a>(path: &'a str, fields: &[(&str, &str)]) -> Cow<'a, str> {
+    let renamed = fields.iter().find_map(|(name, own)| {
+        let rest = path.strip_prefix(name)?;
+        let is_whole = rest.is_empty() || rest.starts_with(['.', '[']);
+        is_whole.then(|| format!("{own}{rest}"))
+    });
+    renamed.map_or(Cow::Borrowed(path), Cow::Owned)
+}
+
 /// JSON with no string that cannot be read, for what JavaScript wrote of a text that it had cut within a character.
 pub fn readable(json: &[u8]) -> Cow<'_, [u8]> {
     let has = |start: &[u8]| memchr::memmem::find(json, start).is_some();

@@ -8,12 +8,13 @@ EMPTY, PASSED, REFUSED, FAILED = "–", "ok", "400", "FAILED"
 TITLES = {
     "families": "Chat Completions: every family, with each client that can say it",
     "messages": "Messages API: every family, with each client that can say it",
+    "responses": "Responses API: every family, with each client that can say it",
     "agents": "Claude Code",
     "embeddings": "Embeddings and rerankers",
     "openai": "The proxy as a whole, and OpenAI's own",
     "anthropic": "The proxy as a whole, and Anthropic's own",
 }
-BY_MODEL = {"families", "messages", "agents", "embeddings"}
+BY_MODEL = {"families", "messages", "responses", "agents", "embeddings"}
 SDKS = [
     "openai for Python",
     "openai for Node",
@@ -40,7 +41,12 @@ def main(path, families_path, *versions):
             print(f"\n### {title}\n")
             print_table(of_table, by_model=name in BY_MODEL)
     chat = families["chat"]
-    tables = {"families": chat, "messages": chat, "embeddings": families["embeddings"]}
+    tables = {
+        "families": chat,
+        "messages": chat,
+        "responses": {**chat, **families["responses"]},
+        "embeddings": families["embeddings"],
+    }
     holes = list(holes_in(rows, tables))
     failed = [row for row in rows if not row["passed"]]
     print()

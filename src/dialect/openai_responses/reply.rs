@@ -610,7 +610,7 @@ fn error_code(error: &Error) -> &str {
 }
 
 /// OpenAI counts cached tokens as input, and reasoning as output.
-fn usage_json(usage: Usage) -> String {
+pub fn usage_json(usage: Usage) -> String {
     let Usage { input, cached, cache_written, output, reasoning } = usage;
     let total = input.saturating_add(output);
     format!(

@@ -77,7 +77,7 @@ feature('errors', async (model) => {
   }
 });
 
-feature.refused(async (model, ability, field) => {
+feature.refused(LEAST, async (model, ability, field) => {
   const error = await caught(OpenAI.BadRequestError, () => embed(model, LEAST[ability]));
   assert.ok(`${error.param} ${error.message}`.includes(field), error.message);
 });

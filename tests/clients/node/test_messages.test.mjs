@@ -478,7 +478,7 @@ feature('errors in streams', async (model) => {
 });
 
 // What a vendor does not have is refused by name, and nothing silently left out.
-feature.refused(async (model, ability, field) => {
+feature.refused(LEAST, async (model, ability, field) => {
   for (const stream of [false, true]) {
     const ask = () => create(asks('Hello', model, { ...LEAST[ability], stream }));
     const error = await caught(Anthropic.BadRequestError, ask);

@@ -14,6 +14,7 @@ from openai import OpenAI
 BINARY = os.environ["PROXY_BINARY"]
 FAMILIES = json.loads((Path(__file__).parent.parent / "families.json").read_text())
 CHAT = FAMILIES["chat"]
+RESPONSES = {**CHAT, **FAMILIES["responses"]}
 
 # Whatever this machine's environment says, the clients talk to the proxy on loopback.
 for name in list(os.environ):
@@ -90,7 +91,7 @@ def pytest_generate_tests(metafunc):
     marks = [mark.args for mark in metafunc.definition.iter_markers("parametrize")]
     if "model" in metafunc.fixturenames and not any("model" in args[0] for args in marks):
         needs = metafunc.definition.get_closest_marker("feature").kwargs.get("needs")
-        rows = {**CHAT, **FAMILIES["embeddings"]}
+        rows = {**RESPONSES, **FAMILIES["embeddings"]}
         lacks = {model: row.get("lacks", {}) for model, row in rows.items()}
         models = [m for m in metafunc.module.MODELS if needs not in lacks.get(m, {})]
         metafunc.parametrize("model", models)
