@@ -139,3 +139,80 @@ struct Nothing;
 impl StreamEncoder for Nothing {
     fn event(&mut self, _event: &Event, _out: &mut Vec<u8>) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::chat::{Stop, Usage};
+
+    const HISTORY: &str = r#"[{"role":"user","content":"old"},{"type":"message","role":"assistant","content":"said"}]"#;
+
+    fn asked() -> Asked {
+        let summary = sealed::pack(&Sealed::Summary("before".into()));
+        let body = json!({"model": "m", "instructions": "be brief", "tool_choice": "required",
+            "tools": [{"type": "function", "name": "f"}], "input": [
+            {"type": "compaction", "encrypted_content": summary},
+            {"id": "msg_own", "role": "user", "content": [{"type": "input_text", "text": "\u{1f44b} "}]},
+            {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c", "output": "done"},
+            {"role": "developer", "content": "now"},
+        ]});
+        let memory = Responses { history: HISTORY.as_bytes(), item: &|_| None };
+        decode(&Envelope::parse(body.to_string().into_bytes()).unwrap(), &memory).unwrap()
+    }
+
+    fn written(text: &str) -> Value {
+        let usage = Some(Usage { input: 5, output: 2, ..Usage::default() });
+        let blocks = vec![Block::text(text)];
+        let reply = Reply { id: None, blocks, usage, stop: Stop::End };
+        let head = ReplyHead { id: "7".repeat(32), created: 9, model: "m".into() };
+        serde_json::from_slice(&asked().writer.whole(&reply, &head)).unwrap()
+    }
+
+    #[test]
+    fn the_model_is_asked_for_a_summary_alone() {
+        let request = asked().request;
+        assert!(request.tools.is_empty() && request.tool_choice.is_none());
+        assert_eq!(request.output_max, Some(OUTPUT_MAX));
+        let last = request.turns.last().unwrap();
+        assert_eq!((last.role, last.blocks.last()), (Role::User, Some(&Block::text(ASK))));
+    }
+
+    #[test]
+    fn what_people_said_stays_and_the_rest_is_summed_up() {
+        let written = written(" all that was ");
+        let id = "7".repeat(32);
+        assert_eq!(
+            (&written["id"], &written["object"]),
+            (&json!(format!("resp_{id}")), &json!("response.compaction"))
+        );
+        assert_eq!(
+            (&written["created_at"], &written["usage"]["total_tokens"]),
+            (&json!(9), &json!(7))
+        );
+        let output = written["output"].as_array().unwrap();
+        let text = |item: &Value| item["content"][0]["text"].clone();
+        assert_eq!(output[..3].iter().map(text).collect::<Vec<_>>(), ["old", "\u{1f44b} ", "now"]);
+        let ids = output.iter().map(|item| item["id"].clone()).collect::<Vec<_>>();
+        assert_eq!(
+            ids,
+            [
+                format!("msg_{id}000"),
+                "msg_own".into(),
+                format!("msg_{id}002"),
+                format!("cmp_{id}003")
+            ]
+        );
+        assert_eq!((output.len(), &output[3]["type"]), (4, &json!("compaction")));
+        let packed = output[3]["encrypted_content"].as_str().unwrap();
+        assert_eq!(sealed::unpack(packed), Some(Sealed::Summary("all that was".into())));
+    }
+
+    #[test]
+    fn where_the_model_says_nothing_all_stays() {
+        let output = written(" \n")["output"].as_array().unwrap().len();
+        assert_eq!(output, 7);
+    }
+}

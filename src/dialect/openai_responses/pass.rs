@@ -29,6 +29,25 @@ use crate::error::{Error, Kind};
 use crate::sse::{self, Frame};
 use crate::upstream_error;
 
+/// Makes a request one to make a conversation shorter, which takes less than others: what it does not take is taken out and
+/// given. Codex sends what it sends with every request.
+pub fn settle_compact(body: &mut Envelope) -> Vec<Cow<'static, str>> {
+    const TAKEN: &[&str] = &[
+        "model",
+        "input",
+        "instructions",
+        "previous_response_id",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "service_tier",
+    ];
+    let mut dropped = body.names_beyond(TAKEN);
+    // What says how the answer is to come, which is never a stream.
+    dropped.retain(|key| key != "stream");
+    body.retain(|key, _| TAKEN.contains(&key));
+    dropped.into_iter().map(Cow::Owned).collect()
+}
+
 /// A complete reply, or any answer about a kept response: the client's model name, marked ids, the client's own tools.
 pub fn pass_reply(
     body: Vec<u8>,
@@ -388,5 +407,20 @@ impl From<WireUsage> for Usage {
             output: wire.output_tokens,
             reasoning: wire.output_tokens_details.and_then(|d| d.reasoning_tokens).unwrap_or(0),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conversation_is_made_shorter_with_little_said() {
+        let body = r#"{"model": "m", "input": [ 1.10 ], "tools": [], "stream": false, "text": {}, "store": null}"#;
+        let mut body = Envelope::parse(body.into()).unwrap();
+        assert_eq!(settle_compact(&mut body), ["tools", "text"]);
+        assert_eq!(body.to_bytes(), &br#"{"model":"m","input":[ 1.10 ]}"#[..]);
+        let mut body = Envelope::parse(br#"{ "model": "m" }"#.to_vec()).unwrap();
+        assert!(settle_compact(&mut body).is_empty() && !body.is_edited());
     }
 }

@@ -663,3 +663,386 @@ fn sound(json: &RawValue, path: String) -> Result<Block, Error> {
     let source = Source::Base64 { media_type: format!("audio/{format}"), data };
     Ok(media(MediaKind::Audio, source, None, path))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::chat::{Effort, ToolChoice};
+
+    fn kept(id: &str) -> Option<String> {
+        match id {
+            "msg_kept" => Some(
+                r#"{"type":"message","role":"assistant","id":"msg_kept","content":[{"type":"output_text","text":"kept"}]}"#
+                    .to_owned(),
+            ),
+            "msg_again" => Some(r#"{"type":"item_reference","id":"msg_again"}"#.to_owned()),
+            "msg_broken" => Some("{".to_owned()),
+            _ => None,
+        }
+    }
+
+    fn read_after(history: &str, body: &Value) -> Result<Request, Error> {
+        let memory = Responses { history: history.as_bytes(), item: &kept };
+        let body = Envelope::parse(body.to_string().into_bytes()).unwrap();
+        decode(&body, &memory).map(|asked| asked.request)
+    }
+
+    fn read(body: &Value) -> Result<Request, Error> {
+        read_after("", body)
+    }
+
+    fn of_items(items: Value) -> Request {
+        read(&json!({"model": "m", "input": items})).unwrap()
+    }
+
+    /// Each block in a line, with its speaker.
+    fn sketch(request: &Request) -> Vec<String> {
+        fn told(block: &Block) -> String {
+            match block {
+                Block::Text { text, .. } => format!("text {text}"),
+                Block::Reasoning { text, seal } => format!("thought {text} {seal:?}"),
+                Block::ToolCall { id, name, arguments, seal, .. } => {
+                    format!("call {id} {name} {arguments} {seal:?}")
+                }
+                Block::ToolResult { id, content, .. } => {
+                    let content = content.iter().map(told).collect::<Vec<_>>();
+                    format!("result {id} {}", content.join(" + "))
+                }
+                Block::Media { kind, source, name, path, .. } => {
+                    format!("{kind:?} {source:?} {name:?} {path}")
+                }
+            }
+        }
+        let system = request.system.iter().map(|block| format!("system: {}", told(block)));
+        let turns = request.turns.iter().flat_map(|turn| {
+            turn.blocks.iter().map(|block| format!("{:?}: {}", turn.role, told(block)))
+        });
+        system.chain(turns).collect()
+    }
+
+    fn thought(text: &str, signature: &str) -> String {
+        let seal = Some(Seal::Claude(signature.to_owned()));
+        sealed::pack(&Sealed::Thought { text: text.to_owned(), seal })
+    }
+
+    #[test]
+    fn each_kind_of_item() {
+        let seal = sealed::pack(&Sealed::Call { id: "c1".into(), seal: Seal::Gemini("g".into()) });
+        let sealed_call =
+            json!({"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": seal});
+        let call = json!({"type": "function_call", "id": "fc_1", "call_id": "c1", "name": "f", "arguments": "{}"});
+        let summary = sealed::pack(&Sealed::Summary("all that was".into()));
+        let png = "data:image/png;base64,iVBORw0KGgo=";
+        let table = [
+            // Messages.
+            (json!([{"role": "user", "content": "a"}]), vec!["User: text a"]),
+            (
+                json!([{"type": "message", "id": "msg_1", "status": "completed", "role": "user", "content": [
+                    {"type": "input_text", "text": "a"}, {"type": "text", "text": "b"}, "c"]}]),
+                vec!["User: text a", "User: text b", "User: text c"],
+            ),
+            (
+                json!([{"type": "message", "role": "assistant", "content": [
+                    {"type": "output_text", "text": "a", "annotations": []}, {"type": "refusal", "refusal": "no"}]}]),
+                vec!["Assistant: text a", "Assistant: text no"],
+            ),
+            (
+                json!([{"role": "developer", "content": "be brief"}, {"role": "system", "content": [{"type": "input_text", "text": "be kind"}]},
+                    {"role": "user", "content": "a"}, {"role": "developer", "content": "now"}]),
+                vec![
+                    "system: text be brief",
+                    "system: text be kind",
+                    "system: text now",
+                    "User: text a",
+                ],
+            ),
+            (
+                json!([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "developer", "content": "now"}]),
+                vec![
+                    "User: text a",
+                    "Assistant: text b",
+                    "User: text <system-reminder>\nnow\n</system-reminder>",
+                ],
+            ),
+            (
+                json!([{"role": "user", "content": [
+                    {"type": "input_image", "image_url": png, "detail": "low"},
+                    {"type": "input_image", "image_url": {"url": "https://example.org/a.png"}},
+                    {"type": "input_file", "file_data": "data:application/pdf;base64,JVBERi0x", "filename": "a.pdf"},
+                    {"type": "input_file", "file_url": "https://example.org/a.pdf"},
+                    {"type": "input_audio", "input_audio": {"data": "UklG", "format": "wav"}}]}]),
+                vec![
+                    r#"User: Image Base64 { media_type: "image/png", data: "iVBORw0KGgo=" } None input[0].content[0].image_url"#,
+                    r#"User: Image Url("https://example.org/a.png") None input[0].content[1].image_url"#,
+                    r#"User: File Base64 { media_type: "application/pdf", data: "JVBERi0x" } Some("a.pdf") input[0].content[2].file_data"#,
+                    r#"User: File Url("https://example.org/a.pdf") None input[0].content[3].file_url"#,
+                    r#"User: Audio Base64 { media_type: "audio/wav", data: "UklG" } None input[0].content[4].input_audio"#,
+                ],
+            ),
+            // Calls and results.
+            (
+                json!([call, {"type": "function_call_output", "id": "fco_1", "call_id": "c1", "output": "done"}]),
+                vec!["Assistant: call c1 f {} None", "User: result c1 text done"],
+            ),
+            (
+                json!([{"type": "function_call", "id": "fc_1", "name": "f", "namespace": "mcp__x__", "arguments": {"a": 1}},
+                    {"type": "function_call_output", "call_id": "fc_1", "output": [{"type": "input_text", "text": "a"}, {"type": "input_image", "image_url": png}]}]),
+                vec![
+                    r#"Assistant: call fc_1 mcp__x__f {"a":1} None"#,
+                    r#"User: result fc_1 text a + Image Base64 { media_type: "image/png", data: "iVBORw0KGgo=" } None input[1].output[1].image_url"#,
+                ],
+            ),
+            (
+                json!([{"type": "function_call_output", "call_id": "c", "output": {"a": 1}}, {"type": "function_call_output", "call_id": "c", "output": [{"type": "row"}]},
+                    {"type": "function_call_output", "call_id": "c", "output": null}]),
+                vec![
+                    r#"User: result c text {"a":1}"#,
+                    r#"User: result c text [{"type":"row"}]"#,
+                    "User: result c ",
+                ],
+            ),
+            (
+                json!([{"type": "custom_tool_call", "id": "ctc_1", "call_id": "c2", "name": "apply_patch", "input": "*** \"x\"\n"},
+                    {"type": "custom_tool_call_output", "call_id": "c2", "output": "Done!"}]),
+                vec![
+                    r#"Assistant: call c2 apply_patch {"input":"*** \"x\"\n"} None"#,
+                    "User: result c2 text Done!",
+                ],
+            ),
+            (
+                json!([{"type": "local_shell_call", "id": "ls_1", "call_id": "c3", "action": {"type": "exec", "command": ["ls"]}, "status": "completed"},
+                    {"type": "local_shell_call_output", "id": "ls_1", "output": "{}"},
+                    {"type": "shell_call", "call_id": "c4", "action": {"commands": ["ls"]}},
+                    {"type": "shell_call_output", "call_id": "c4", "output": [{"stdout": "a"}]},
+                    {"type": "apply_patch_call", "call_id": "c5", "operation": {"type": "delete_file"}},
+                    {"type": "apply_patch_call_output", "call_id": "c5", "status": "completed"}]),
+                vec![
+                    r#"Assistant: call c3 local_shell {"command":["ls"],"type":"exec"} None"#,
+                    "User: result c3 text {}",
+                    r#"Assistant: call c4 shell {"commands":["ls"]} None"#,
+                    r#"User: result c4 text [{"stdout":"a"}]"#,
+                    r#"Assistant: call c5 apply_patch {"type":"delete_file"} None"#,
+                    "User: result c5 ",
+                ],
+            ),
+            // Thoughts.
+            (
+                json!([{"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": thought("hm", "s")}, call]),
+                vec![r#"Assistant: thought hm Some(Claude("s"))"#, "Assistant: call c1 f {} None"],
+            ),
+            (json!([call, sealed_call]), vec![r#"Assistant: call c1 f {} Some(Gemini("g"))"#]),
+            (json!([sealed_call, call]), vec![r#"Assistant: call c1 f {} Some(Gemini("g"))"#]),
+            (
+                json!([{"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "a"}], "content": [{"type": "reasoning_text", "text": "b"}]}]),
+                vec!["Assistant: thought a\n\nb None"],
+            ),
+            // What went before.
+            (
+                json!([{"type": "compaction", "id": "cmp_1", "encrypted_content": summary}]),
+                vec![
+                    "User: text What follows sums up the conversation so far, which had become too long. Go on from it.\n\n<summary>\nall that was\n</summary>",
+                ],
+            ),
+            (json!([{"type": "item_reference", "id": "msg_kept"}]), vec!["Assistant: text kept"]),
+        ];
+        for (items, expected) in table {
+            let request = of_items(items.clone());
+            assert_eq!(sketch(&request), expected, "{items}");
+            assert!(request.dropped.is_empty(), "{items}: {:?}", request.dropped);
+        }
+    }
+
+    #[test]
+    fn what_is_no_part_of_the_conversation_is_named() {
+        let foreign =
+            json!({"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAAA"});
+        let request = of_items(json!([
+            {"role": "user", "content": "a"},
+            foreign, foreign,
+            {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search", "query": "q"}},
+            {"type": "tool_search_call", "call_id": "t", "arguments": {"query": "q"}},
+            {"type": "tool_search_output", "call_id": "t", "tools": [{"type": "function", "name": "found", "parameters": {}}]},
+            {"type": "additional_tools", "role": "developer", "tools": [{"type": "function", "name": "more"}]},
+            {"type": "compaction", "encrypted_content": "gAAAA"},
+            {"type": "brand new, \u{fc}", "name": 5},
+        ]));
+        assert_eq!(sketch(&request), ["User: text a"]);
+        let names = request.tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>();
+        assert_eq!(names, ["found", "more"]);
+        assert_eq!(
+            request.dropped,
+            [
+                "input[].encrypted_content",
+                "input[] of type web_search_call",
+                "input[] of type tool_search_call",
+                "input[] of type compaction",
+                "input[] of type brandnew",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_came_before_comes_first() {
+        let history = r#"[{"role":"user","content":"a"},{"type":"function_call","call_id":"c","name":"f","arguments":"{}"}]"#;
+        let body = json!({
+            "instructions": "be brief", "previous_response_id": "resp_1",
+            "input": [{"type": "function_call_output", "call_id": "c", "output": "b"}],
+        });
+        let expected = [
+            "system: text be brief",
+            "User: text a",
+            "Assistant: call c f {} None",
+            "User: result c text b",
+        ];
+        assert_eq!(sketch(&read_after(history, &body).unwrap()), expected);
+        assert!(read_after(history, &json!({"input": []})).is_ok());
+        assert!(read_after(history, &json!({})).is_ok());
+        let broken = r#"[{"role":"user","content":[{"type":"input_text"}]}]"#;
+        let error = read_after(broken, &json!({"input": "a"})).unwrap_err();
+        assert_eq!(error.param(), Some("previous_response_id[0].content[0]"));
+    }
+
+    #[test]
+    fn instructions() {
+        for given in [
+            json!("a"),
+            json!(["a"]),
+            json!([{"type": "input_text", "text": "a"}]),
+            json!([{"role": "developer", "content": "a"}]),
+            json!([{"type": "message", "role": "system", "content": [{"type": "input_text", "text": "a"}]}]),
+        ] {
+            let body = json!({"instructions": given, "input": "b"});
+            let read = read(&body).unwrap();
+            assert_eq!(sketch(&read), ["system: text a", "User: text b"], "{given}");
+        }
+    }
+
+    #[test]
+    fn settings() {
+        let request = read(&json!({
+            "model": "m", "input": "a\u{1f44b}", "stream": true, "max_output_tokens": 77, "temperature": 0.5, "top_p": 0.25,
+            "parallel_tool_calls": false, "reasoning": {"effort": "low", "summary": "auto"},
+            "text": {"format": {"type": "json_schema", "name": "n", "strict": true, "schema": {"type": "object"}}},
+            "store": false, "include": ["reasoning.encrypted_content"], "prompt_cache_key": "k", "client_metadata": {},
+            "stream_options": {"include_obfuscation": false}, "user": "u", "truncation": "disabled", "background": false,
+            "conversation": null, "top_logprobs": 0,
+        }))
+        .unwrap();
+        assert_eq!(
+            (request.output_max, request.temperature, request.top_p),
+            (Some(77), Some(0.5), Some(0.25))
+        );
+        assert_eq!(request.thinking, Some(crate::chat::Thinking::Effort(Effort::Low)));
+        assert!(request.is_single_call && request.dropped.is_empty(), "{:?}", request.dropped);
+        let Format::Schema { name, schema, is_strict, .. } = &request.format else { panic!() };
+        assert_eq!((&**name, &**schema, *is_strict), ("n", r#"{"type":"object"}"#, Some(true)));
+
+        let request = read(&json!({
+            "input": "a", "background": true, "truncation": "auto", "max_tool_calls": 3, "text": {"verbosity": "low"},
+            "reasoning": {"summary": "auto", "new": 1}, "include": ["message.output_text.logprobs"], "brand_new": 1,
+            "max_output_tokens": 0,
+        }))
+        .unwrap();
+        assert_eq!((request.thinking, request.output_max), (None, None));
+        assert_eq!(
+            request.dropped,
+            [
+                "max_output_tokens",
+                "reasoning.new",
+                "text.verbosity",
+                "background",
+                "truncation",
+                "include",
+                "brand_new",
+                "max_tool_calls",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_with_its_path() {
+        let item = |item: Value| json!({"input": [{"role": "user", "content": "a"}, item]});
+        let part = |part: Value| item(json!({"role": "user", "content": [part]}));
+        let table = [
+            (json!({}), "input"),
+            (json!({"input": []}), "input"),
+            (json!({"input": 5}), "input"),
+            (json!({"input": [5]}), "input[0]"),
+            (item(json!({"content": "a"})), "input[1].type"),
+            (item(json!({"type": "message", "content": "a"})), "input[1].role"),
+            (item(json!({"role": "tool", "content": "a"})), "input[1].role"),
+            (item(json!({"role": "user", "content": 5})), "input[1].content"),
+            (item(json!({"type": "function_call", "call_id": "c"})), "input[1].name"),
+            (item(json!({"type": "function_call", "call_id": 5, "name": "f"})), "input[1].call_id"),
+            (item(json!({"type": "function_call_output", "output": "a"})), "input[1].call_id"),
+            (item(json!({"type": "custom_tool_call", "name": "f", "input": 5})), "input[1].input"),
+            (item(json!({"type": "item_reference", "id": "msg_gone"})), "input"),
+            (item(json!({"type": "item_reference", "id": "msg_again"})), "input"),
+            (item(json!({"type": "item_reference", "id": "msg_broken"})), "input"),
+            (part(json!({"type": "input_text"})), "input[1].content[0]"),
+            (part(json!({"type": "input_text", "text": 5})), "input[1].content[0].text"),
+            (part(json!({"type": "input_image", "file_id": "f"})), "input[1].content[0].file_id"),
+            (
+                part(json!({"type": "input_image", "image_url": "ftp://a"})),
+                "input[1].content[0].image_url",
+            ),
+            (part(json!({"type": "input_file", "file_id": "f"})), "input[1].content[0].file_id"),
+            (
+                part(json!({"type": "input_audio", "input_audio": 5})),
+                "input[1].content[0].input_audio",
+            ),
+            (part(json!({"type": "brand_new"})), "input[1].content[0]"),
+            (
+                item(
+                    json!({"role": "system", "content": [{"type": "input_image", "image_url": "https://a"}]}),
+                ),
+                "input[1].content[0].image_url",
+            ),
+            (json!({"input": "a", "conversation": "conv_1"}), "conversation"),
+            (json!({"input": "a", "prompt": {"id": "p"}}), "prompt"),
+            (json!({"input": "a", "top_logprobs": 2}), "top_logprobs"),
+            (json!({"input": "a", "reasoning": 5}), "reasoning"),
+            (json!({"input": "a", "reasoning": {"effort": "much"}}), "reasoning.effort"),
+            (json!({"input": "a", "reasoning": {"effort": 5}}), "reasoning.effort"),
+            (json!({"input": "a", "text": {"format": {"type": "x"}}}), "text.format.type"),
+            (
+                json!({"input": "a", "text": {"format": {"type": "json_schema"}}}),
+                "text.format.schema",
+            ),
+            (json!({"input": "a", "max_output_tokens": 1.5}), "max_output_tokens"),
+            (json!({"input": "a", "temperature": 3}), "temperature"),
+            (json!({"input": "a", "instructions": 5}), "instructions"),
+        ];
+        for (body, path) in table {
+            let error = read(&body).unwrap_err();
+            assert_eq!(error.param(), Some(path), "{body}: {error}");
+        }
+        let error = read(&item(json!({"type": "item_reference", "id": "msg_gone"}))).unwrap_err();
+        assert_eq!(error.status(), 404);
+        assert!(error.to_string().starts_with("Item with id 'msg_gone' not found"), "{error}");
+    }
+
+    #[test]
+    fn half_a_character_is_no_error() {
+        let body = br#"{"input":[{"role":"user","content":"a\ud83d"}]}"#.to_vec();
+        let memory = Responses { history: b"", item: &kept };
+        let asked = decode(&Envelope::parse(body).unwrap(), &memory).unwrap();
+        assert_eq!(sketch(&asked.request), ["User: text a\u{fffd}"]);
+    }
+
+    #[test]
+    fn tools_come_with_a_choice() {
+        let request = read(&json!({
+            "input": "a", "tool_choice": {"type": "custom", "name": "patch"},
+            "tools": [{"type": "web_search"}, {"type": "custom", "name": "patch"}],
+        }))
+        .unwrap();
+        assert_eq!(request.tool_choice, Some(ToolChoice::Named("patch".into())));
+        assert_eq!(
+            (request.tools.len(), &*request.dropped),
+            (1, &["tools[] of type web_search".into()][..])
+        );
+    }
+}

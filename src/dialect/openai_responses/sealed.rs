@@ -90,3 +90,51 @@ impl WireSeal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_packed_comes_back() {
+        let (id, encrypted) = ("rs_1".to_owned(), "0a0a0a0a.g\u{e4}".to_owned());
+        for seal in [
+            Seal::Claude("c".into()),
+            Seal::ClaudeRedacted(String::new()),
+            Seal::Gemini("\"\n".into()),
+            Seal::OpenAi { id, encrypted },
+        ] {
+            for sealed in [
+                Sealed::Thought { text: "h\u{fc} \u{1f44b}".into(), seal: Some(seal.clone()) },
+                Sealed::Thought { text: String::new(), seal: None },
+                Sealed::Call { id: "c".into(), seal },
+                Sealed::Summary("all\0".into()),
+            ] {
+                let packed = pack(&sealed);
+                let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+                assert!(packed.bytes().all(is_plain), "{packed}");
+                assert_eq!(unpack(&packed), Some(sealed));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_ours_is_nothing() {
+        let packed = pack(&Sealed::Summary("a".into()));
+        for other in [
+            "",
+            "proxy1.",
+            "gAAAAABo",
+            "0a0a0a0a.gAAAA",
+            "proxy1.e30",
+            "proxy1.\u{e4}",
+            "proxy2.e30",
+        ] {
+            assert_eq!(unpack(other), None, "{other}");
+        }
+        assert_eq!(unpack(&packed.to_uppercase()), None);
+        for end in 0..packed.len() {
+            assert_eq!(unpack(&packed[..end]), None, "{end}");
+        }
+    }
+}

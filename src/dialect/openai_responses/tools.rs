@@ -498,3 +498,259 @@ fn with_space(own: Option<String>, space: &mut Option<Space>) -> Option<String> 
     let of_all = format!("Of all tools whose names begin with `{prefix}`: {of_all}");
     Some(own.map_or(of_all.clone(), |own| format!("{own}\n\n{of_all}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn offered(body: &Value) -> Result<Offered, Error> {
+        Offered::read(&Envelope::parse(body.to_string().into_bytes()).unwrap(), b"")
+    }
+
+    fn names(offered: &Offered) -> Vec<&str> {
+        offered.functions.iter().map(|f| f.name.as_str()).collect()
+    }
+
+    #[test]
+    fn names_of_functions() {
+        let long = "x".repeat(70);
+        let cut = format!("{}_{:08x}", "x".repeat(55), digest(&long) as u32);
+        for (name, namespace, expected) in [
+            ("f", None, "f"),
+            ("f", Some(""), "f"),
+            ("f", Some("__"), "f"),
+            ("f", Some("mcp__x__"), "mcp__x__f"),
+            ("f", Some("a"), "a__f"),
+            (&*long, None, &*cut),
+        ] {
+            let found = function_name(name, namespace);
+            assert_eq!(found, expected, "{name} {namespace:?}");
+            assert!(found.len() <= NAME_MAX);
+        }
+        // What differs stays different.
+        let odd = ["a.b", "a b", "a_b", "\u{fc}"].map(|name| function_name(name, None));
+        assert!(odd.iter().all(|name| name.chars().all(plain)), "{odd:?}");
+        assert!(odd[0] != odd[1] && odd[1] != odd[2] && odd[0].starts_with("a_b_"), "{odd:?}");
+    }
+
+    #[test]
+    fn a_function_keeps_its_bytes() {
+        let own = r#"{"type":"function", "name":"f","description":"d","strict":false,"parameters":{"a":1.10, "b":[]}}"#;
+        let body = format!(r#"{{"tools":[{own}],"tool_choice":{{"type":"function","name":"f"}}}}"#);
+        let offered = Offered::read(&Envelope::parse(body.into_bytes()).unwrap(), b"").unwrap();
+        let function = &offered.functions[0];
+        assert_eq!(function.json, own);
+        assert_eq!(function.schema.as_deref(), Some(r#"{"a":1.10, "b":[]}"#));
+        assert_eq!(offered.tools, Tools::default());
+        assert_eq!(offered.choice_json().as_deref(), Some(r#"{"name":"f","type":"function"}"#));
+    }
+
+    #[test]
+    fn other_kinds_become_functions() {
+        let of_text = |name: &str, description: &str| {
+            json!({"type": "function", "name": name, "description": description, "strict": false, "parameters": {
+                "type": "object", "properties": {"input": {"type": "string", "description": "The whole text."}},
+                "required": ["input"], "additionalProperties": false}})
+        };
+        let said = "This tool takes a plain text and not JSON: the whole text, exactly as it is to be, is the string `input`.";
+        let table = [
+            // Chat's, Anthropic's, and what is said for those who search.
+            (
+                json!({"type": "function", "function": {"name": "f", "parameters": {}, "x": 1}}),
+                vec![json!({"name": "f", "parameters": {}, "type": "function"})],
+            ),
+            (
+                json!({"type": "custom", "name": "f", "input_schema": {"a": 1}}),
+                vec![json!({"type": "function", "name": "f", "parameters": {"a": 1}})],
+            ),
+            (
+                json!({"type": "function", "name": "f", "defer_loading": true, "strict": null}),
+                vec![json!({"type": "function", "name": "f", "strict": null})],
+            ),
+            (json!({"type": "custom", "name": "c"}), vec![of_text("c", said)]),
+            (
+                json!({"type": "custom", "name": "c", "description": "Does.", "format": {"type": "text"}}),
+                vec![of_text("c", &format!("Does.\n\n{said}"))],
+            ),
+            (
+                json!({"type": "custom", "name": "c", "format": {"type": "grammar", "syntax": "lark", "definition": "start: /a/"}}),
+                vec![of_text(
+                    "c",
+                    &format!("{said} The text has to follow this grammar (lark):\nstart: /a/"),
+                )],
+            ),
+            (
+                json!({"type": "namespace", "name": "n", "description": "All.", "tools": [
+                    {"type": "function", "name": "f", "description": "d", "strict": false},
+                    {"type": "custom", "name": "c"}, {"type": "namespace", "name": "deep", "tools": []}]}),
+                vec![
+                    json!({"type": "function", "name": "n__f", "strict": false,
+                        "description": "d\n\nOf all tools whose names begin with `n__`: All."}),
+                    of_text("n__c", said),
+                ],
+            ),
+            (json!({"type": "namespace", "name": "n"}), vec![]),
+            (json!({"type": "web_search", "external_web_access": true}), vec![]),
+            (json!({"type": "local_shell"}), vec![]),
+        ];
+        for (tool, expected) in table {
+            let offered = offered(&json!({"tools": [tool]})).unwrap();
+            let found = offered.functions.iter().map(|f| serde_json::from_str(&f.json).unwrap());
+            assert_eq!(found.collect::<Vec<Value>>(), expected, "{tool}");
+            for function in &offered.functions {
+                let json: Value = serde_json::from_str(&function.json).unwrap();
+                assert_eq!(json["name"], function.name);
+                assert_eq!(json["description"].as_str(), function.description.as_deref());
+                let schema = function.schema.as_deref().map(|s| serde_json::from_str(s).unwrap());
+                assert_eq!(json.get("parameters").cloned(), schema);
+            }
+        }
+    }
+
+    #[test]
+    fn the_way_back() {
+        let offered = offered(&json!({"tools": [
+            {"type": "function", "name": "f"},
+            {"type": "custom", "name": "apply_patch"},
+            {"type": "namespace", "name": "mcp__a__", "tools": [{"type": "function", "name": "f"}, {"type": "custom", "name": "c"}]},
+            {"type": "tool_search"}, {"type": "web_search"}, {"type": "web_search"},
+        ]}))
+        .unwrap();
+        assert_eq!(names(&offered), ["f", "apply_patch", "mcp__a__f", "mcp__a__c"]);
+        let origin = |name| offered.tools.origin(name).cloned();
+        let expected = |name: &str, namespace: Option<&str>, is_custom| {
+            let (name, namespace) = (name.to_owned(), namespace.map(str::to_owned));
+            Some(Origin { name, namespace, is_custom })
+        };
+        assert_eq!(origin("f"), None);
+        assert_eq!(origin("apply_patch"), expected("apply_patch", None, true));
+        assert_eq!(origin("mcp__a__f"), expected("f", Some("mcp__a__"), false));
+        assert_eq!(origin("mcp__a__c"), expected("c", Some("mcp__a__"), true));
+        assert_eq!(offered.dropped, ["tools[] of type tool_search", "tools[] of type web_search"]);
+    }
+
+    #[test]
+    fn choices() {
+        let tools = json!([
+            {"type": "function", "name": "f"}, {"type": "custom", "name": "c"}, {"type": "web_search"},
+            {"type": "namespace", "name": "n", "tools": [{"type": "function", "name": "g"}]},
+        ]);
+        let all = ["f", "c", "n__g"];
+        let named = |name: &str| Some(ToolChoice::Named(name.to_owned()));
+        let table = [
+            (json!(null), None, &all[..], false),
+            (json!("auto"), Some(ToolChoice::Auto), &all, false),
+            (json!("none"), Some(ToolChoice::None), &all, false),
+            (json!("required"), Some(ToolChoice::Any), &all, false),
+            (json!({"type": "function", "name": "f"}), named("f"), &all, false),
+            (json!({"type": "function", "function": {"name": "f"}}), named("f"), &all, false),
+            (json!({"type": "custom", "name": "c"}), named("c"), &all, false),
+            (
+                json!({"type": "function", "name": "g", "namespace": "n"}),
+                named("n__g"),
+                &all,
+                false,
+            ),
+            (json!({"type": "function", "name": "n__g"}), named("n__g"), &all, false),
+            // Of what is left out nothing is said.
+            (json!({"type": "web_search"}), None, &all, true),
+            (json!({"type": "mcp", "server_label": "s", "name": "f"}), None, &all, true),
+            (json!({"type": "function", "name": "gone"}), None, &all, true),
+            (
+                json!({"type": "allowed_tools", "mode": "required", "tools": [{"type": "custom", "name": "c"}, {"type": "function", "name": "g", "namespace": "n"}]}),
+                Some(ToolChoice::Any),
+                &["c", "n__g"],
+                false,
+            ),
+            (
+                json!({"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "f"}, {"type": "web_search"}]}),
+                Some(ToolChoice::Auto),
+                &["f"],
+                true,
+            ),
+            (
+                json!({"type": "allowed_tools", "mode": "required", "tools": [{"type": "web_search"}]}),
+                None,
+                &[],
+                true,
+            ),
+        ];
+        for (choice, expected, left, is_named) in table {
+            let offered = offered(&json!({"tools": tools, "tool_choice": choice})).unwrap();
+            assert_eq!((&offered.choice, &*names(&offered)), (&expected, left), "{choice}");
+            let dropped = offered.dropped.iter().any(|name| name.starts_with("tool_choice"));
+            assert_eq!(dropped, is_named, "{choice}: {:?}", offered.dropped);
+        }
+        // No choice without tools.
+        for choice in ["auto", "required", "none"] {
+            assert_eq!(offered(&json!({"tool_choice": choice})).unwrap().choice, None);
+        }
+        let lost = offered(&json!({"tools": [{"type": "web_search"}], "tool_choice": "required"}))
+            .unwrap();
+        assert_eq!((lost.choice, lost.dropped.last().unwrap().as_str()), (None, "tool_choice"));
+    }
+
+    #[test]
+    fn what_the_conversation_brings_is_there_once() {
+        let f = json!({"type": "function", "name": "f", "description": "first"});
+        let again = json!({"type": "function", "name": "f", "description": "second"});
+        let g =
+            json!({"type": "namespace", "name": "n", "tools": [{"type": "function", "name": "g"}]});
+        let body = json!({"tools": [f], "input": [
+            {"type": "message", "role": "user", "content": "additional_tools"},
+            {"type": "tool_search_output", "call_id": "c", "tools": [again, g]},
+            {"type": "additional_tools", "tools": [g, {"type": "custom", "name": "c"}, {"type": "web_search"}]},
+        ]});
+        let history =
+            br#"[{"type":"additional_tools","tools":[{"type":"function","name":"old"}]}]"#;
+        let body = Envelope::parse(body.to_string().into_bytes()).unwrap();
+        let offered = Offered::read(&body, history).unwrap();
+        assert_eq!(names(&offered), ["f", "old", "n__g", "c"]);
+        assert_eq!(offered.functions[0].description.as_deref(), Some("first"));
+        assert_eq!(offered.dropped, ["tools[] of type web_search"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_with_its_path() {
+        let table = [
+            (json!({"tools": 5}), "tools"),
+            (json!({"tools": [5]}), "tools[0]"),
+            (json!({"tools": [{"type": "function"}]}), "tools[0].name"),
+            (json!({"tools": [{"type": "custom", "name": ""}]}), "tools[0].name"),
+            (json!({"tools": [{"type": "function", "function": {}}]}), "tools[0].function.name"),
+            (json!({"tools": [{"type": "function", "function": 5}]}), "tools[0].function"),
+            (json!({"tools": [{"type": "namespace", "tools": []}]}), "tools[0].name"),
+            (
+                json!({"tools": [{"type": "namespace", "name": "n", "tools": [{"type": "function"}]}]}),
+                "tools[0].tools[0].name",
+            ),
+            (json!({"tools": [{"name": "f"}, {"name": "f"}]}), "tools"),
+            (
+                json!({"tools": [{"name": "n__f"}, {"type": "namespace", "name": "n", "tools": [{"name": "f"}]}]}),
+                "tools",
+            ),
+            (
+                json!({"input": [{"type": "additional_tools", "tools": [{"type": "function"}]}]}),
+                "input[0].tools[0].name",
+            ),
+            (json!({"tool_choice": "much"}), "tool_choice"),
+            (json!({"tool_choice": 5}), "tool_choice"),
+            (
+                json!({"tools": [{"name": "f"}], "tool_choice": {"type": "function", "name": "g"}}),
+                "tool_choice",
+            ),
+            (json!({"tool_choice": {"type": "function"}}), "tool_choice.name"),
+            (json!({"tool_choice": {"type": "allowed_tools"}}), "tool_choice.tools"),
+            (
+                json!({"tool_choice": {"type": "allowed_tools", "mode": "x", "tools": []}}),
+                "tool_choice.mode",
+            ),
+        ];
+        for (body, path) in table {
+            let error = offered(&body).unwrap_err();
+            assert_eq!(error.param(), Some(path), "{body}: {error}");
+        }
+    }
+}
