@@ -593,7 +593,8 @@ feature('compact', async (model) => {
     assert.ok(short.output.slice(0, -1).every(({ role }) => role === 'user'));
     const request = { model, input: [...short.output, user(prompt('Five'))] };
     for (const reply of [await create(request), (await eventsOf({ ...request, store: false })).at(-1).response]) {
-      assert.match(itemsOf(reply, 'message')[0].content[0].text, /You said: "Five"\./);
+      const [{ text }] = itemsOf(reply, 'message')[0].content;
+      assert.match(text, isPassed(model) ? /Five"\./ : /summary[^]*Five"\./);
     }
   }
 });

@@ -603,7 +603,7 @@ def test_compact(create, responses, model):
         for more in [{}, {"store": False, "stream": True}]:
             reply = create(model=model, input=given, **more)
             reply = checked(list(reply))[-1].response if more else reply
-            assert 'You said: "Five".' in reply.output_text
+            assert 'Five".' in reply.output_text and (is_passed(model) or "summary" in reply.output_text)
 
 
 @feature("length")
