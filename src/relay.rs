@@ -243,7 +243,7 @@ impl Relay {
             Api::Own => None,
         };
         let call = Call { action, api, is_stream, bytes, way, owner, model: name };
-        self.try_deployments(exchange, model, &call)
+        self.try_deployments(exchange, model, &call).map_err(|e| responses::named(e, &call.bytes))
     }
 
     /// A chat request: its bytes go on where the model's deployments speak the client's grammar, otherwise it is converted.
@@ -266,7 +266,10 @@ impl Relay {
             (Action::Responses | Action::Compact, Passes::Responses { edit }) => {
                 openai_responses::check(body)?;
                 self.recall(body)?;
-                let (dropped, tools) = edit(body, model)?;
+                let (mut dropped, tools) = edit(body, model)?;
+                if wanted.action == Action::Compact {
+                    dropped.extend(openai_responses::settle_compact(body));
+                }
                 exchange.line.borrow_mut().dropped = dropped;
                 Ok((body.to_bytes(), Way::PassesResponses(tools.into())))
             }

@@ -269,7 +269,7 @@ impl Turns {
                 let word = |key: &str| object.get(key).and_then(Value::as_str);
                 match (word("role"), word("type")) {
                     (Some("assistant"), Some("message"))
-                    | (None, Some("reasoning" | "function_call")) => {
+                    | (None, Some("reasoning" | "function_call" | "item_reference")) => {
                         self.had += usize::from(!self.open);
                         self.open = true;
                     }

@@ -13,7 +13,7 @@ mod upstream;
 
 use std::borrow::Cow;
 
-pub use pass::{PassStream, pass_reply};
+pub use pass::{PassStream, pass_reply, settle_compact};
 pub use reply::{Writer, failure};
 pub use request::check;
 pub use tools::Tools;

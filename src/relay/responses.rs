@@ -12,7 +12,7 @@ use crate::aicore::{Method, Request, Response, Url};
 use crate::convert::Keeping;
 use crate::dialect::openai_responses::{self, PassStream, Responses, Tools, kept, marks};
 use crate::dialect::{Asked, ReplyHead};
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, field};
 use crate::error::Error;
 use crate::models::Deployment;
 use crate::routes::{Action, Route, query};
@@ -91,6 +91,13 @@ impl Relay {
         let url = deployment.response(id, &rest);
         let url = url.map_err(|why| Error::bad_request("query", why))?;
         let mut response = self.send(exchange, deployment, &url, method, is_stream)?;
+        if response.status == 404 {
+            return Err(no_response(
+                "",
+                &marks::marked(id, mark),
+                "SAP AI Core does not keep it (any more).",
+            ));
+        }
         if !(200..300).contains(&response.status) {
             return Err(error_of(&mut response));
         }
@@ -188,6 +195,20 @@ impl Relay {
             input: kept::items_of(body.raw("input").unwrap_or(b"[]")),
             previous: previous(body).ok().flatten(),
         })
+    }
+}
+
+/// An error about the response that a request goes on from names it as the client knows it.
+pub(super) fn named(error: Error, body: &[u8]) -> Error {
+    let Error::Upstream { status: 400 | 404, message, .. } = &error else { return error };
+    let id = field(body, PREVIOUS).and_then(|id| serde_json::from_slice::<String>(id).ok());
+    match id.and_then(|id| Some((marks::unmarked(&id)?.1, id))) {
+        Some((own, id)) if message.contains(&own) => no_response(
+            PREVIOUS,
+            &id,
+            "SAP AI Core does not keep it (any more). Send the conversation itself as `input`.",
+        ),
+        _ => error,
     }
 }
 

@@ -29,6 +29,25 @@ use crate::error::{Error, Kind};
 use crate::sse::{self, Frame};
 use crate::upstream_error;
 
+/// Makes a request one to make a conversation shorter, which takes less than others: what it does not take is taken out and
+/// given. Codex sends what it sends with every request.
+pub fn settle_compact(body: &mut Envelope) -> Vec<Cow<'static, str>> {
+    const TAKEN: &[&str] = &[
+        "model",
+        "input",
+        "instructions",
+        "previous_response_id",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "service_tier",
+    ];
+    let mut dropped = body.names_beyond(TAKEN);
+    // What says how the answer is to come, which is never a stream.
+    dropped.retain(|key| key != "stream");
+    body.retain(|key, _| TAKEN.contains(&key));
+    dropped.into_iter().map(Cow::Owned).collect()
+}
+
 /// A complete reply, or any answer about a kept response: the client's model name, marked ids, the client's own tools.
 pub fn pass_reply(
     body: Vec<u8>,
@@ -388,5 +407,60 @@ impl From<WireUsage> for Usage {
             output: wire.output_tokens,
             reasoning: wire.output_tokens_details.and_then(|d| d.reasoning_tokens).unwrap_or(0),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conversation_is_made_shorter_with_little_said() {
+        let body = r#"{"model": "m", "input": [ 1.10 ], "tools": [], "stream": false, "text": {}, "store": null}"#;
+        let mut body = Envelope::parse(body.into()).unwrap();
+        assert_eq!(settle_compact(&mut body), ["tools", "text"]);
+        assert_eq!(body.to_bytes(), &br#"{"model":"m","input":[ 1.10 ]}"#[..]);
+        let mut body = Envelope::parse(br#"{ "model": "m" }"#.to_vec()).unwrap();
+        assert!(settle_compact(&mut body).is_empty() && !body.is_edited());
+    }
+
+    /// What the client gets of these events, and the status of what fails.
+    fn passed(events: &[&str]) -> (String, Option<u16>) {
+        let (mut stream, mut frames, mut out) =
+            (PassStream::new("m", &Tools::default(), "0a1b2c3d"), sse::Frames::default(), vec![]);
+        events.iter().for_each(|event| frames.push(format!("data: {event}\n\n").as_bytes()));
+        frames.finish();
+        let mut end = Passed::Nothing;
+        while let Some(frame) = frames.next_frame() {
+            end = stream.frame(&frame, &mut out);
+            if matches!(end, Passed::Done | Passed::Failed(_)) {
+                break;
+            }
+        }
+        let status = if let Passed::Failed(error) = end { Some(error.status()) } else { None };
+        (String::from_utf8(out).unwrap(), status)
+    }
+
+    const CREATED: &str = r#"{"type":"response.created","response":{"id":"resp_1"}}"#;
+    const DELTA: &str = r#"{"type":"response.output_text.delta","item_id":"msg_1","delta":"a"}"#;
+    const FAILED: &str = r#"{"type":"response.failed","response":{"id":"resp_1","error":null}}"#;
+    const SLOW: &str = r#"{"type":"error","error":{"code":"too_many_requests","message":"m"}}"#;
+
+    /// So it is still told with its status, and another deployment may answer.
+    #[test]
+    fn a_beginning_alone_is_no_answer() {
+        assert_eq!(passed(&[CREATED, SLOW]), (String::new(), Some(429)));
+        assert_eq!(passed(&[CREATED, FAILED, DELTA, SLOW]), (String::new(), Some(429)));
+        let in_background =
+            r#"{"type":"response.queued","response":{"id":"resp_1","background":true}}"#;
+        let (out, status) = passed(&[CREATED, in_background]);
+        assert_eq!((out.matches("event: ").count(), status), (2, None));
+    }
+
+    #[test]
+    fn nothing_follows_a_failure() {
+        let (before, _) = passed(&[CREATED, DELTA]);
+        assert_eq!(passed(&[CREATED, DELTA, FAILED, DELTA, SLOW]), (before.clone(), Some(429)));
+        assert_eq!(passed(&[CREATED, DELTA, FAILED, CREATED, "[DONE]"]), (before, None));
     }
 }

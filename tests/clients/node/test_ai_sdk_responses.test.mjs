@@ -243,7 +243,7 @@ feature('errors in streams', async (at) => {
   for (const fault of ['error_after=40', 'cut_after=40', 'end_after=40']) {
     const failures = [];
     const onError = ({ error }) => failures.push(error);
-    const words = prompt('Hello', `frames=500 pause_ms=1 ${fault}`);
+    const words = prompt('Hello', `frames=500 pause_ms=0 ${fault}`);
     const { fullStream } = streamText({ ...at, prompt: words, onError });
     let text = '';
     let end;

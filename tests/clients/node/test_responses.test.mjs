@@ -208,7 +208,7 @@ feature('parallel', { needs: 'tools' }, async (model) => {
     assert.deepEqual([called(each), each.status], [BOTH, 'completed']);
     for (const key of ['id', 'call_id']) assert.equal(new Set(callsOf(each).map((call) => call[key])).size, 2);
   }
-  const given = (response) => callsOf(response).map((call) => call.arguments);
+  const given = (response) => callsOf(response).map((call) => JSON.parse(call.arguments));
   assert.deepEqual(given(last), given(whole));
 });
 
@@ -330,7 +330,7 @@ feature('custom tools', { needs: 'tools' }, async (model) => {
     assert.deepEqual([call.name, typeof call.input, others, called(reply)], ['apply_patch', 'string', [], []]);
   }
   const both = await create(asks('Use apply_patch and time_in', model, { tools: [TOOLS[1], PATCH] }));
-  const kinds = kindsOf(both).filter((kind) => kind !== 'reasoning');
+  const kinds = kindsOf(both).filter((kind) => !['reasoning', 'message'].includes(kind));
   assert.deepEqual(kinds.sort(), ['custom_tool_call', 'function_call']);
 });
 
@@ -467,30 +467,28 @@ feature('input_items', async (model) => {
   assert.deepEqual(data.map(({ role, content }) => [role, content[0].type]), [['user', 'input_text']]);
 });
 
+// Where there is no such thing the answer is there at once.
 feature('background', async (model) => {
-  if (!isPassed(model)) {
-    const ask = () => create(asks('Hello', model, { background: true }));
-    assert.match((await caught(OpenAI.BadRequestError, ask)).message, /background/);
-    return;
-  }
-  const first = await create(asks('Take your time', model, { background: true }));
-  assert.deepEqual([first.status, first.background, first.output], ['queued', true, []]);
-  let reply = first;
-  for (let n = 0; n < 5 && ['queued', 'in_progress'].includes(reply.status); n++) {
-    reply = await responses.retrieve(first.id);
-  }
+  const asked = await create(asks('Take your time', model, { background: true })).withResponse();
+  const { id, status, background } = asked.data;
+  assert.deepEqual([status, background], isPassed(model) ? ['queued', true] : ['completed', false]);
+  assert.ok(isPassed(model) || asked.response.headers.get('x-proxy-dropped').includes('background'));
+  let reply = asked.data;
+  for (let n = 0; n < 5 && ['queued', 'in_progress'].includes(reply.status); n++) reply = await responses.retrieve(id);
   assert.equal(reply.status, 'completed');
   assert.match(reply.output_text, /You said: "Take your time"\./);
-  const more = await create(asks('More', model, { previous_response_id: reply.id }));
+  const more = await create(asks('More', model, { previous_response_id: id }));
   assert.match(more.output_text, /You said: "More"\./);
-  const { id } = await create(asks('Never mind', model, { background: true }));
-  const halted = await responses.cancel(id);
-  assert.deepEqual([halted.status, halted.model], ['cancelled', model]);
-  assert.equal((await responses.retrieve(id)).status, 'cancelled');
 });
 
-// What is done, or not known, cannot be cancelled.
+// Not of what is done or not known.
 feature('background', async (model) => {
+  if (isPassed(model)) {
+    const { id } = await create(asks('Never mind', model, { background: true }));
+    const halted = await responses.cancel(id);
+    assert.deepEqual([halted.status, halted.model], ['cancelled', model]);
+    assert.equal((await responses.retrieve(id)).status, 'cancelled');
+  }
   const done = await create(asks('Hello', model));
   const error = await caught(OpenAI.BadRequestError, () => responses.cancel(done.id));
   assert.match(error.message, /cancel/i);
@@ -595,7 +593,8 @@ feature('compact', async (model) => {
     assert.ok(short.output.slice(0, -1).every(({ role }) => role === 'user'));
     const request = { model, input: [...short.output, user(prompt('Five'))] };
     for (const reply of [await create(request), (await eventsOf({ ...request, store: false })).at(-1).response]) {
-      assert.match(itemsOf(reply, 'message')[0].content[0].text, /You said: "Five"\./);
+      const [{ text }] = itemsOf(reply, 'message')[0].content;
+      assert.match(text, isPassed(model) ? /Five"\./ : /summary[^]*Five"\./);
     }
   }
 });
@@ -612,12 +611,14 @@ feature('length', async (model) => {
   assert.deepEqual([whole.output_text, last.output_text], [text, text]);
 });
 
+// An item of an unknown type is left out by name: there will be new ones.
 feature('errors', async (model) => {
   const nonsense = { type: 'nonsense' };
+  const { response } = await create({ model, input: [user(prompt('Hello')), nonsense] }).withResponse();
+  assert.match(response.headers.get('x-proxy-dropped'), /input\[\] of type nonsense/);
   for (const [more, path] of [
     [{ input: 5 }, 'input'],
     [{ input: [5] }, 'input[0]'],
-    [{ input: [user('Hello'), nonsense] }, 'input[1]'],
     [{ input: [user([nonsense])] }, 'input[0].content'],
     [{ max_output_tokens: 'many' }, 'max_output_tokens'],
     [{ instructions: 7 }, 'instructions'],
@@ -672,7 +673,7 @@ feature('errors in streams', async (model) => {
   const { status } = await caught(OpenAI.APIError, first);
   assert.ok(status === 429 || status >= 500, `${status}`);
   for (const fault of ['error_after=20', 'cut_after=20', 'end_after=20']) {
-    const request = asks('Hello', model, { fault: `frames=500 pause_ms=1 ${fault}` });
+    const request = asks('Hello', model, { fault: `frames=500 pause_ms=0 ${fault}` });
     const events = begun(await all(await create({ ...request, stream: true })));
     const { type, response } = events.at(-1);
     assert.equal(type, 'response.failed');

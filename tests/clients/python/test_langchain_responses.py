@@ -233,5 +233,5 @@ def test_errors(chat):
 def test_errors_in_streams(chat):
     for fault in ["error_after=40", "cut_after=40", "end_after=40"]:
         with pytest.raises(ValueError) as caught:
-            list(chat().stream(prompt("Hello", f"frames=500 pause_ms=1 {fault}")))
+            list(chat().stream(prompt("Hello", f"frames=500 pause_ms=0 {fault}")))
         assert str(caught.value)

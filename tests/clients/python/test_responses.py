@@ -215,7 +215,8 @@ def test_parallel(create, stream, model):
     for each in [whole, events[-1].response, last]:
         assert called(each) == BOTH and each.status == "completed"
         assert len({call.call_id for call in calls_of(each)}) == len({call.id for call in calls_of(each)}) == 2
-    assert [call.arguments for call in calls_of(whole)] == [call.arguments for call in calls_of(last)]
+    given = [[json.loads(call.arguments) for call in calls_of(reply)] for reply in [whole, last]]
+    assert given[0] == given[1]
 
 
 @feature("tool loop", needs="tools")
@@ -333,7 +334,7 @@ def test_custom_tools_as_chosen(create, model):
         (call,) = items_of(reply, "custom_tool_call")
         assert call.name == "apply_patch" and isinstance(call.input, str) and not called(reply)
     both = create(**asks("Use apply_patch and time_in", model, tools=[TOOLS[1], PATCH]))
-    kinds = {item.type for item in both.output} - {"reasoning"}
+    kinds = {item.type for item in both.output} - {"reasoning", "message"}
     assert kinds == {"function_call", "custom_tool_call"}
 
 
@@ -468,27 +469,27 @@ def test_input_items(create, responses, model):
 
 
 @feature("background")
-def test_background(create, responses, model):
-    if not is_passed(model):
-        with pytest.raises(openai.BadRequestError, match="background"):
-            create(**asks("Hello", model, background=True))
-        return
-    begun = create(**asks("Take your time", model, background=True))
-    assert (begun.status, begun.background, begun.output) == ("queued", True, [])
+def test_background(responses, model):
+    """Where there is no such thing the answer is there at once."""
+    raw = responses.with_raw_response.create(**asks("Take your time", model, background=True))
+    reply = begun = raw.parse()
+    assert (begun.status, begun.background) == (("queued", True) if is_passed(model) else ("completed", False))
+    assert is_passed(model) or "background" in raw.headers["x-proxy-dropped"]
     for _ in range(5):
-        reply = responses.retrieve(begun.id)
-        if reply.status not in ["queued", "in_progress"]:
-            break
+        if reply.status in ["queued", "in_progress"]:
+            reply = responses.retrieve(begun.id)
     assert reply.status == "completed" and 'You said: "Take your time".' in reply.output_text
-    assert 'You said: "More".' in create(**asks("More", model, previous_response_id=reply.id)).output_text
-    halted = responses.cancel(create(**asks("Never mind", model, background=True)).id)
-    assert halted.status == "cancelled" and halted.model == model
-    assert responses.retrieve(halted.id).status == "cancelled"
+    more = responses.create(**asks("More", model, previous_response_id=reply.id))
+    assert 'You said: "More".' in more.output_text
 
 
 @feature("background")
 def test_cancel(create, responses, model):
-    """What is done, or not known, cannot be cancelled."""
+    """Not of what is done or not known."""
+    if is_passed(model):
+        halted = responses.cancel(create(**asks("Never mind", model, background=True)).id)
+        assert (halted.status, halted.model) == ("cancelled", model)
+        assert responses.retrieve(halted.id).status == "cancelled"
     with pytest.raises(openai.BadRequestError, match="[Cc]ancel"):
         responses.cancel(create(**asks("Hello", model)).id)
     for id in ["resp_0123456789abcdef0123456789abcdef", "nonsense"]:
@@ -602,7 +603,7 @@ def test_compact(create, responses, model):
         for more in [{}, {"store": False, "stream": True}]:
             reply = create(model=model, input=given, **more)
             reply = checked(list(reply))[-1].response if more else reply
-            assert 'You said: "Five".' in reply.output_text
+            assert 'Five".' in reply.output_text and (is_passed(model) or "summary" in reply.output_text)
 
 
 @feature("length")
@@ -618,12 +619,14 @@ def test_length(create, model):
 
 
 @feature("errors")
-def test_errors(create, model):
+def test_errors(create, responses, model):
+    """An item of an unknown type is left out by name: there will be new ones."""
     nonsense = {"type": "nonsense"}
+    dropped = responses.with_raw_response.create(model=model, input=[user(prompt("Hello")), nonsense]).headers
+    assert "input[] of type nonsense" in dropped["x-proxy-dropped"]
     wrong = [
         ({"input": 5}, "input"),
         ({"input": [5]}, "input[0]"),
-        ({"input": [user("Hello"), nonsense]}, "input[1]"),
         ({"input": [user([nonsense])]}, "input[0].content"),
         ({"max_output_tokens": "many"}, "max_output_tokens"),
         ({"stream": "yes"}, "stream"),
@@ -684,7 +687,7 @@ def test_errors_in_streams(create, stream, model):
     with pytest.raises((openai.RateLimitError, openai.InternalServerError)):
         create(**asks("Hello", model, "error_after=0", stream=True))
     for fault in ["error_after=20", "cut_after=20", "end_after=20"]:
-        ask = asks("Hello", model, f"frames=500 pause_ms=1 {fault}")
+        ask = asks("Hello", model, f"frames=500 pause_ms=0 {fault}")
         events = begun(list(create(**ask, stream=True)))
         assert events[-1].type == "response.failed", fault
         error = events[-1].response.error
