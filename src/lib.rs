@@ -50,6 +50,7 @@
 //! | how the highest effort is called by OpenAI's models, where the client's word is another | `high` | [`dialect`] |
 //! | what a text is for, which NVIDIA's models have to be told and OpenAI's clients cannot say | `query` | [`dialect`] |
 //! | whether Gemini's embeddings are under the deployed name or Google's own | the one, on a 404 the other | [`families`] |
+//! | what a passed request for a response may say; a response that fails at once | all but what is known to be refused; told by its status where another deployment may do better | [`families`] [`dialect`] |
 //! | which of OpenAI's models have the Responses API, and which have nothing else | gpt-5 and later; names with `-codex` | [`families`] |
 //! | which family a name of one's own is | OpenAI's, unless `families` says otherwise | [`families`] |
 //! | the api-version | `2025-04-01-preview`, configurable | [`config`] |

@@ -28,7 +28,13 @@
 //! | 3.51 framing of events | `laws::replies::*`, `tests/wire/upstream/claude/framing.sse` |
 //! | 3.52 Python's dictionaries | `converse::what_python_writes_is_read`, `tests/wire/upstream/converse` |
 //! | 3.54 a first chunk without choices | `tests/wire/reply/openai_chat/filter_only.sse` |
-//! | 3.55 compressed bodies | `answers::a_compressed_body_is_not_taken` |
+//! | 2.3, 3.14 Codex and its tools | `responses::tools_that_are_no_functions_are_the_clients_own_again`, `tests/clients` |
+//! | 2.4, 2.6, 3.57 responses and thoughts belong to one deployment | `responses::a_conversation_goes_on_at_the_deployment_that_keeps_it`, `responses::thoughts_go_back_to_the_deployment_that_had_them_and_nowhere_else` |
+//! | 2.7, 3.56 a WebSocket is asked for | `responses::a_websocket_is_refused_at_once_and_the_connection_goes_on` |
+//! | 2.15 Cursor's bodies | `responses::a_body_of_this_api_is_answered_as_chat_where_it_was_sent_as_chat` |
+//! | 2.16 models of the Responses API alone | `responses::models_of_this_api_alone_serve_the_others` |
+//! | 3.18, 3.46 what a response says of its end and usage | `laws::replies::*`, `tests/wire/reply/responses` |
+//! | 3.55 compressed bodies | `encoding::*` |
 
 mod support;
 

@@ -6,6 +6,8 @@ mod support;
 use std::collections::HashSet;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sap_ai_core_llm_proxy::demo::Fault;
 use serde_json::{Value, json};
 use support::{Client, KEY, Proxy, Reply, eventually};
@@ -318,6 +320,69 @@ fn what_runs_in_the_background_is_asked_for_where_it_runs() {
     let made = create(&proxy, &json!({"model": CONVERTED[0], "input": "hi", "background": true}));
     assert_eq!(made.json()["status"], "completed");
     assert_eq!(made.header("x-proxy-dropped"), "background");
+}
+
+// ── tools ────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn tools_that_are_no_functions_are_the_clients_own_again() {
+    let proxy = Proxy::start();
+    const PATCH: &str = "*** Begin Patch\n\"quoted\" \\ é 😀\n*** End Patch";
+    let encoded = |json: Value| URL_SAFE_NO_PAD.encode(json.to_string());
+    let patch = encoded(json!({ "input": PATCH }));
+    let spawn = encoded(json!({"task": "t"}));
+    let prompt = format!("Go. [[demo call=apply_patch:{patch},agents__spawn:{spawn}]]");
+    let parameters =
+        json!({"type": "object", "properties": {"task": {"type": "string"}}, "required": ["task"]});
+    let grammar = json!({"type": "grammar", "syntax": "lark", "definition": "start: /x/"});
+    let tools = json!([
+        {"type": "custom", "name": "apply_patch", "description": "Edits files.", "format": grammar},
+        {"type": "namespace", "name": "agents", "description": "Others.", "tools": [
+            {"type": "function", "name": "spawn", "strict": false, "parameters": parameters},
+        ]},
+        {"type": "web_search"},
+    ]);
+    for model in CONVERTED.iter().copied().chain([TWICE, ONCE]) {
+        for is_stream in [false, true] {
+            let mut input = vec![json!({"role": "user", "content": prompt})];
+            let mut body =
+                json!({"model": model, "tools": tools, "stream": is_stream, "store": false});
+            body["include"] = json!(["reasoning.encrypted_content"]);
+            body["input"] = json!(input);
+            let reply = create(&proxy, &body);
+            assert_eq!(reply.header("x-proxy-dropped"), "tools[] of type web_search", "{model}");
+            let output = finished(&reply)["output"].as_array().unwrap().clone();
+            let calls: Vec<_> = output.iter().filter(|item| item["call_id"].is_string()).collect();
+            assert_eq!(calls.len(), 2, "{model}: {output:?}");
+            let found = |n: usize, key: &str| calls[n][key].as_str().unwrap_or("").to_owned();
+            let of = |n| ["type", "name", "namespace", "input"].map(|key| found(n, key));
+            assert_eq!(of(0), ["custom_tool_call", "apply_patch", "", PATCH], "{model}");
+            assert_eq!(of(1), ["function_call", "spawn", "agents", ""], "{model}");
+            assert!(found(0, "id").starts_with("ctc_"), "{model}");
+            if is_stream {
+                let events = events(&reply);
+                let text = |kind: &str| -> String {
+                    let of_kind = events.iter().filter(|event| event["type"] == kind);
+                    of_kind.filter_map(|event| event["delta"].as_str()).collect()
+                };
+                assert_eq!(text("response.custom_tool_call_input.delta"), PATCH, "{model}");
+                let of_function = text("response.function_call_arguments.delta");
+                assert_eq!(serde_json::from_str::<Value>(&of_function).unwrap()["task"], "t");
+            }
+            let ids = [found(0, "call_id"), found(1, "call_id")];
+            input.extend(output);
+            input.push(
+                json!({"type": "custom_tool_call_output", "call_id": ids[0], "output": "patched"}),
+            );
+            input.push(
+                json!({"type": "function_call_output", "call_id": ids[1], "output": "spawned"}),
+            );
+            body["input"] = json!(input);
+            let reply = create(&proxy, &body);
+            let text = finished(&reply).to_string();
+            assert!(text.contains("The tool says: patched · spawned"), "{model}: {text}");
+        }
+    }
 }
 
 // ── the rest ─────────────────────────────────────────────────────────────────────────────────────

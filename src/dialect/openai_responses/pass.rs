@@ -423,4 +423,44 @@ mod tests {
         let mut body = Envelope::parse(br#"{ "model": "m" }"#.to_vec()).unwrap();
         assert!(settle_compact(&mut body).is_empty() && !body.is_edited());
     }
+
+    /// What the client gets of these events, and the status of what fails.
+    fn passed(events: &[&str]) -> (String, Option<u16>) {
+        let (mut stream, mut frames, mut out) =
+            (PassStream::new("m", &Tools::default(), "0a1b2c3d"), sse::Frames::default(), vec![]);
+        events.iter().for_each(|event| frames.push(format!("data: {event}\n\n").as_bytes()));
+        frames.finish();
+        let mut end = Passed::Nothing;
+        while let Some(frame) = frames.next_frame() {
+            end = stream.frame(&frame, &mut out);
+            if matches!(end, Passed::Done | Passed::Failed(_)) {
+                break;
+            }
+        }
+        let status = if let Passed::Failed(error) = end { Some(error.status()) } else { None };
+        (String::from_utf8(out).unwrap(), status)
+    }
+
+    const CREATED: &str = r#"{"type":"response.created","response":{"id":"resp_1"}}"#;
+    const DELTA: &str = r#"{"type":"response.output_text.delta","item_id":"msg_1","delta":"a"}"#;
+    const FAILED: &str = r#"{"type":"response.failed","response":{"id":"resp_1","error":null}}"#;
+    const SLOW: &str = r#"{"type":"error","error":{"code":"too_many_requests","message":"m"}}"#;
+
+    /// So it is still told with its status, and another deployment may answer.
+    #[test]
+    fn a_beginning_alone_is_no_answer() {
+        assert_eq!(passed(&[CREATED, SLOW]), (String::new(), Some(429)));
+        assert_eq!(passed(&[CREATED, FAILED, DELTA, SLOW]), (String::new(), Some(429)));
+        let in_background =
+            r#"{"type":"response.queued","response":{"id":"resp_1","background":true}}"#;
+        let (out, status) = passed(&[CREATED, in_background]);
+        assert_eq!((out.matches("event: ").count(), status), (2, None));
+    }
+
+    #[test]
+    fn nothing_follows_a_failure() {
+        let (before, _) = passed(&[CREATED, DELTA]);
+        assert_eq!(passed(&[CREATED, DELTA, FAILED, DELTA, SLOW]), (before.clone(), Some(429)));
+        assert_eq!(passed(&[CREATED, DELTA, FAILED, CREATED, "[DONE]"]), (before, None));
+    }
 }

@@ -34,10 +34,6 @@ pub struct Origin {
 }
 
 impl Tools {
-    pub fn add(&mut self, function: String, origin: Origin) {
-        self.known.push((function, origin));
-    }
-
     /// A response is to repeat the client's own.
     pub fn tell(&mut self, key: &'static str, json: impl Into<Vec<u8>>) {
         self.told.push((key, json.into()));

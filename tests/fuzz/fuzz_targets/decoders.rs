@@ -20,7 +20,8 @@ fuzz_target!(|data: &[u8]| {
     let mut out = Brackets::new("s");
     dialect.decode(bytes, &mut out);
     out.end();
-    passed(bytes);
+    passed(bytes, &mut anthropic::PassStream::new("m"));
+    passed(bytes, &mut openai_responses::PassStream::new("m", &Tools::default(), "0a1b2c3d"));
     for events in [all, out.drain().collect()] {
         in_brackets(&events);
         let turns = vec![Turn { role: Role::User, blocks: vec![Block::text("hi")] }];

@@ -6,7 +6,7 @@
 use libfuzzer_sys::fuzz_target;
 use sap_ai_core_llm_proxy::dialect::anthropic::Messages;
 use sap_ai_core_llm_proxy::dialect::openai_chat::ChatCompletions;
-use sap_ai_core_llm_proxy::dialect::openai_responses::marks;
+use sap_ai_core_llm_proxy::dialect::openai_responses::{Responses, marks};
 use sap_ai_core_llm_proxy::dialect::{self, ClientDialect, Target};
 use sap_ai_core_llm_proxy::envelope::Envelope;
 use sap_ai_core_llm_proxy::error::Error;
@@ -32,7 +32,10 @@ fuzz_target!(|data: &[u8]| {
     let Some((which, bytes)) = data.split_first() else { return };
     let model = MODELS[usize::from(*which) % MODELS.len()];
     let Ok(envelope) = Envelope::parse(bytes.to_vec()) else { return };
-    for asked in [ChatCompletions.decode(&envelope), Messages.decode(&envelope)] {
+    let item = |id: &str| (id == "msg_1").then(|| r#"{"role":"assistant","content":"a"}"#.to_owned());
+    let responses = Responses { history: br#"[{"role":"user","content":"a"}]"#, item: &item };
+    let clients: [&dyn ClientDialect; 3] = [&ChatCompletions, &Messages, &responses];
+    for asked in clients.map(|client| client.decode(&envelope)) {
         written(asked, model);
     }
     passed_on(bytes);
