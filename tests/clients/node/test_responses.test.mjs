@@ -255,6 +255,19 @@ feature('tool loop', { needs: 'tools' }, async (model) => {
   assert.ok((await create({ model, input: beside, tools: TOOLS })).output_text);
 });
 
+feature('images in results', { needs: 'tools' }, async (model) => {
+  const request = asks('Use weather_of', model, { tools: TOOLS });
+  const asked = await create(request);
+  const seen = result(callsOf(asked)[0], [{ type: 'input_text', text: 'a picture' }, IMAGE]);
+  const more = { ...request, input: [user(request.input), ...asked.output, seen] };
+  if (isAble(model, 'vision')) {
+    const last = await create(more);
+    assert.ok(last.status === 'completed' && last.output_text);
+  } else {
+    assert.match((await caught(OpenAI.BadRequestError, () => create(more))).message, /image/);
+  }
+});
+
 feature('tool choice', { needs: 'tools' }, async (model) => {
   const tools = [{ type: 'function', name: 'time_in' }];
   for (const [text, tool_choice, expected] of [

@@ -264,6 +264,20 @@ def test_odd_results(create, model):
     assert create(model=model, input=beside, tools=TOOLS).output_text
 
 
+@feature("images in results", needs="tools")
+def test_images_in_results(create, model):
+    ask = asks("Use weather_of", model, tools=TOOLS)
+    asked = create(**ask)
+    seen = result(calls_of(asked)[0], [{"type": "input_text", "text": "a picture"}, IMAGE])
+    ask["input"] = [user(ask["input"]), *asked.output, seen]
+    if is_able(model, "vision"):
+        last = create(**ask)
+        assert last.status == "completed" and last.output_text
+    else:
+        with pytest.raises(openai.BadRequestError, match="image"):
+            create(**ask)
+
+
 @feature("tool choice", needs="tools")
 def test_tool_choice(create, model):
     def calls(text, choice):
