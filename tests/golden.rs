@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use sap_ai_core_llm_proxy::chat::{Brackets, Event, Stop, Usage, fold};
 use sap_ai_core_llm_proxy::dialect::openai_chat::{PassStream, Quirks, pass_reply};
 use sap_ai_core_llm_proxy::dialect::openai_responses::tools::Origin;
-use sap_ai_core_llm_proxy::dialect::openai_responses::{self, Tools, marks};
-use sap_ai_core_llm_proxy::dialect::{Dialect, Passing, ReplyHead, ReplyWriter, anthropic};
+use sap_ai_core_llm_proxy::dialect::openai_responses::{self, Responses, Tools, marks};
+use sap_ai_core_llm_proxy::dialect::{
+    ClientDialect, Dialect, Passing, ReplyHead, ReplyWriter, Target, anthropic,
+};
 use sap_ai_core_llm_proxy::envelope::Envelope;
 use sap_ai_core_llm_proxy::error::Error;
 use sap_ai_core_llm_proxy::families::{Passes, of_model};
@@ -146,6 +148,36 @@ fn requests_of_responses() {
         let told = told.collect::<Vec<_>>().join("\n");
         let rest = format!("\ndropped: {}\n{told}\n", dropped.join(", "));
         check(&case.with_extension("out"), &[&*body, rest.as_bytes()].concat());
+    }
+}
+
+/// One of each grammar that has thoughts of its own, and one without.
+const OTHERS: [&str; 3] = ["anthropic--claude-4.5-sonnet", "gemini-2.5-pro", "amazon--nova-pro"];
+
+/// What a model of another family gets of it. What came before, and what is referred to, is kept.
+#[test]
+fn requests_of_responses_for_other_models() {
+    let item = |_: &str| {
+        let said = r#"{"type":"message","role":"assistant","content":[{"type":"output_text","text":"Kept."}]}"#;
+        Some(said.to_owned())
+    };
+    for (case, body) in cases("request/responses", "json") {
+        let body = Envelope::parse(body).unwrap();
+        let goes_on = body.has("previous_response_id");
+        let history: &[u8] = match goes_on {
+            true => br#"[{"role":"user","content":"Hi"},{"type":"message","role":"assistant","content":"Hello"}]"#,
+            false => b"",
+        };
+        let asked = Responses { history, item: &item }.decode(&body).unwrap();
+        for model in OTHERS {
+            let grammar = of_model(model).service.as_ref().unwrap().grammar.as_ref().unwrap();
+            let mut request = asked.request.clone();
+            let target = Target { model, is_stream: asked.is_stream };
+            let (mut out, _) = grammar.body(&mut request, &target, true).unwrap();
+            let dropped = request.dropped.join(", ");
+            out.extend_from_slice(format!("\ndropped: {dropped}\n").as_bytes());
+            check(&case.with_extension(format!("{model}.out")), &out);
+        }
     }
 }
 

@@ -154,7 +154,11 @@ pub fn messages<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<Vec<T>, Error>
 pub fn list<'a, T: Deserialize<'a>>(json: &'a [u8], path: &str) -> Result<Vec<T>, Error> {
     serde_json::from_slice(json).map_err(|whole| {
         explained::<T>(json, path).unwrap_or_else(|| {
-            Error::bad_request(path, format!("a list is expected: {}", without_place(&whole)))
+            let why = match json.trim_ascii_start().starts_with(b"[") {
+                true => format!("a list is expected: {}", without_place(&whole)),
+                false => "a list is expected".to_owned(),
+            };
+            Error::bad_request(path, why)
         })
     })
 }

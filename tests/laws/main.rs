@@ -10,6 +10,7 @@ mod messages;
 mod replies;
 mod requests;
 mod responses;
+mod responses_asked;
 #[path = "../support/mod.rs"]
 mod support;
 

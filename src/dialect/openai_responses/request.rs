@@ -198,6 +198,7 @@ struct Reader<'a> {
 
 /// What may stand in an item of any type.
 #[derive(Default, Deserialize)]
+#[serde(expecting = "an item, which is an object")]
 struct Item<'a> {
     #[serde(borrow)]
     r#type: Option<Cow<'a, str>>,
@@ -522,6 +523,7 @@ fn given(raw: Option<&RawValue>, path: &str, key: &str) -> Result<String, Error>
 
 /// What may stand in a part of any type.
 #[derive(Deserialize)]
+#[serde(expecting = "a part, which is an object")]
 struct Part<'a> {
     #[serde(borrow)]
     r#type: Option<Cow<'a, str>>,
@@ -1019,6 +1021,9 @@ mod tests {
             let error = read(&body).unwrap_err();
             assert_eq!(error.param(), Some(path), "{body}: {error}");
         }
+        let error = read(&json!({"input": [5]})).unwrap_err();
+        let why = "input[0]: invalid type: integer `5`, expected an item, which is an object";
+        assert_eq!(error.to_string(), why);
         let error = read(&item(json!({"type": "item_reference", "id": "msg_gone"}))).unwrap_err();
         assert_eq!(error.status(), 404);
         assert!(error.to_string().starts_with("Item with id 'msg_gone' not found"), "{error}");

@@ -293,6 +293,7 @@ struct Found {
 
 /// With its function inside, as chat completions have it, or flat.
 #[derive(Deserialize)]
+#[serde(expecting = "a tool, which is an object")]
 struct WireTool<'a> {
     r#type: Option<String>,
     name: Option<String>,
@@ -449,7 +450,7 @@ fn custom(wire: WireTool, path: &str, space: &mut Option<Space>) -> Result<Found
         description.push_str("\n\n");
     }
     description.push_str(&format!(
-        "This tool takes a plain text and not JSON: the whole text, exactly as it is to be, is the string `{INPUT}`."
+        "To call it, put the whole text, exactly as it is to be, into the string `{INPUT}`."
     ));
     if let Some((syntax, definition)) = grammar {
         let syntax = match syntax.as_deref() {
@@ -550,7 +551,8 @@ mod tests {
                 "type": "object", "properties": {"input": {"type": "string", "description": "The whole text."}},
                 "required": ["input"], "additionalProperties": false}})
         };
-        let said = "This tool takes a plain text and not JSON: the whole text, exactly as it is to be, is the string `input`.";
+        let said =
+            "To call it, put the whole text, exactly as it is to be, into the string `input`.";
         let table = [
             // Chat's, Anthropic's, and what is said for those who search.
             (
