@@ -87,7 +87,7 @@ fn read(mut decoder: impl Read, bytes_max: usize) -> Result<Vec<u8>, Fault> {
 /// `deflate` means zlib's format by the standard, and without it by what some clients send.
 fn inflated(body: &[u8], bytes_max: usize) -> Result<Vec<u8>, Fault> {
     let start = u16::from_be_bytes([*body.first().unwrap_or(&0), *body.get(1).unwrap_or(&0)]);
-    let is_zlib = start >> 8 & 0x0f == 8 && start % 31 == 0;
+    let is_zlib = start >> 8 & 0x0f == 8 && start.is_multiple_of(31);
     let mut inflate = Decompress::new(is_zlib);
     let mut out = vec![];
     loop {

@@ -239,7 +239,7 @@ impl Relay {
             _ => self.chat_way(exchange, &wanted, grammar.ok_or(Error::Internal)?, &mut body)?,
         };
         let owner = match api {
-            Api::Responses => owner(model, &Envelope::parse(bytes.to_vec())?)?,
+            Api::Responses => responses::owner(model, &bytes)?,
             Api::Own => None,
         };
         let call = Call { action, api, is_stream, bytes, way, owner, model: name };
@@ -763,7 +763,7 @@ impl Call<'_> {
         let Some(owner) = &self.owner else { return model.in_turn().collect() };
         let mut deployments: Vec<_> = model.deployments.iter().collect();
         deployments.sort_by_key(|deployment| deployment.mark != owner.mark);
-        deployments.truncate(if owner.is_bound { 1 } else { deployments.len() });
+        deployments.truncate(if owner.bound_by.is_some() { 1 } else { deployments.len() });
         deployments
     }
 }
@@ -803,21 +803,6 @@ fn spoken<'a>(
         Some(responses) => (Some(&responses.grammar), Api::Responses),
         None => (service.grammar.as_ref(), Api::Own),
     }
-}
-
-/// Whose ids a request for this model holds.
-fn owner(model: &Model, body: &Envelope) -> Result<Option<Owner>, Error> {
-    let Some(owner) = marks::owner(body) else { return Ok(None) };
-    if model.deployments.iter().any(|deployment| deployment.mark == owner.mark) {
-        return Ok(Some(owner));
-    }
-    if !owner.is_bound {
-        return Ok(None);
-    }
-    let path = "previous_response_id";
-    let id = body.get::<String>(path, "a string")?.unwrap_or_default();
-    let why = "SAP AI Core keeps it for another model. Send the conversation itself as `input`.";
-    Err(Error::NoSuchResponse { path, id, why })
 }
 
 /// How a model is served, if it is one for this action.

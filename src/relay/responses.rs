@@ -10,11 +10,12 @@ use super::exchange::Exchange;
 use super::{Relay, error_of};
 use crate::aicore::{Method, Request, Response, Url};
 use crate::convert::Keeping;
-use crate::dialect::openai_responses::{self, PassStream, Responses, Tools, kept, marks};
+use crate::dialect::openai_responses::marks::{self, Owner};
+use crate::dialect::openai_responses::{self, PassStream, Responses, Tools, kept};
 use crate::dialect::{Asked, ReplyHead};
 use crate::envelope::{Envelope, field};
 use crate::error::Error;
-use crate::models::Deployment;
+use crate::models::{Deployment, Model};
 use crate::routes::{Action, Route, query};
 
 /// What may be asked about a kept response.
@@ -29,6 +30,8 @@ const PARAMETERS: &[&str] = &[
     "after",
 ];
 const PREVIOUS: &str = "previous_response_id";
+const ANOTHERS: &str =
+    "SAP AI Core keeps it for another model. Send the conversation itself as `input`.";
 const LOST: &str = "it is not kept here (any more). Send the conversation itself as `input`.";
 
 impl Relay {
@@ -172,9 +175,7 @@ impl Relay {
 
     fn history(&self, id: &str) -> Result<Vec<u8>, Error> {
         let why = match marks::unmarked(id) {
-            Some(_) => {
-                "SAP AI Core keeps it for another model. Send the conversation itself as `input`."
-            }
+            Some(_) => ANOTHERS,
             None => LOST,
         };
         let all = self.stored.conversation(id, Instant::now());
@@ -195,6 +196,18 @@ impl Relay {
             input: kept::items_of(body.raw("input").unwrap_or(b"[]")),
             previous: previous(body).ok().flatten(),
         })
+    }
+}
+
+/// Whose ids a request for this model holds.
+pub(super) fn owner(model: &Model, body: &[u8]) -> Result<Option<Owner>, Error> {
+    let Some(owner) = marks::owner(body) else { return Ok(None) };
+    if model.deployments.iter().any(|deployment| deployment.mark == owner.mark) {
+        return Ok(Some(owner));
+    }
+    match owner.bound_by {
+        Some((path, id)) => Err(no_response(path, &id, ANOTHERS)),
+        None => Ok(None),
     }
 }
 

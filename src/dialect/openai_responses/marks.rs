@@ -19,27 +19,34 @@ const CONTENT: &str = "input[].encrypted_content";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
     pub mark: String,
-    /// No other can: the request builds on a response that is kept there.
-    pub is_bound: bool,
+    /// What no other can find: the key and the id of what is kept there.
+    pub bound_by: Option<(&'static str, String)>,
 }
 
 /// The deployment whose ids a request holds; of several, the one that answered last, whose thoughts matter most.
-pub fn owner(body: &Envelope) -> Option<Owner> {
-    let owner = |mark: &str, is_bound| Owner { mark: mark.to_owned(), is_bound };
-    if let Some((mark, _)) = body.raw(PREVIOUS).and_then(string).and_then(split) {
-        return Some(owner(mark, true));
+pub fn owner(body: &[u8]) -> Option<Owner> {
+    if !may_have_marks(body) {
+        return None;
+    }
+    let owner = |mark: &str, bound_by| Owner { mark: mark.to_owned(), bound_by };
+    let bound = |key, id: &str| Some((key, id.to_owned()));
+    if let Some(id) = field(body, PREVIOUS).and_then(string)
+        && let Some((mark, _)) = split(id)
+    {
+        return Some(owner(mark, bound(PREVIOUS, id)));
     }
     let mut wish = None;
-    for item in body.raw("input").and_then(items)? {
+    for item in field(body, "input").and_then(items)? {
         let item = Item::of(item);
         if item.is_reference()
-            && let Some((mark, _)) = item.id.and_then(split)
+            && let Some(id) = item.id
+            && let Some((mark, _)) = split(id)
         {
-            return Some(owner(mark, true));
+            return Some(owner(mark, bound("input", id)));
         }
         wish = item.mark().or(wish);
     }
-    Some(owner(wish?, false))
+    Some(owner(wish?, None))
 }
 
 /// The mark and AI Core's own id; `None` for an id without a mark.
@@ -74,7 +81,7 @@ pub(super) fn place(id: &[u8]) -> (usize, &'static str) {
 /// A body for one deployment: its marks are taken off, and what belongs to another is left out and named. What may be kept
 /// there only, a response or an item that is referred to, stays as it is for AI Core to refuse.
 pub fn body_for<'a>(body: &'a [u8], mark: &str) -> (Cow<'a, [u8]>, Vec<Cow<'static, str>>) {
-    if !KEYS.iter().any(|key| key.find(body).is_some()) {
+    if !may_have_marks(body) {
         return (body.into(), vec![]);
     }
     let mut dropped = vec![];
@@ -98,6 +105,10 @@ pub fn body_for<'a>(body: &'a [u8], mark: &str) -> (Cow<'a, [u8]>, Vec<Cow<'stat
         edited.set_raw("input", input);
     }
     (edited.into_bytes().into(), dropped)
+}
+
+fn may_have_marks(body: &[u8]) -> bool {
+    KEYS.iter().any(|key| key.find(body).is_some())
 }
 
 /// Without one of these as a key, a body has no mark.
@@ -281,8 +292,12 @@ mod tests {
                 wished(OURS),
             ),
         ] {
-            let found = owner(&Envelope::parse(body.into()).unwrap());
-            assert_eq!(found.map(|owner| (owner.mark, owner.is_bound)), expected, "{body}");
+            let found = owner(body.as_bytes());
+            assert_eq!(
+                found.map(|owner| (owner.mark, owner.bound_by.is_some())),
+                expected,
+                "{body}"
+            );
         }
     }
 
@@ -331,7 +346,7 @@ mod tests {
             assert_eq!(String::from_utf8_lossy(&found), *expected);
             assert_eq!(named, *dropped, "{body}");
         }
-        assert_eq!(owner(&Envelope::parse(br#"{"input":[]}"#.to_vec()).unwrap()), None);
+        assert_eq!(owner(br#"{"input":[]}"#), None);
         let foreign = br#"{"input":[{"type":"function_call","id":"fc_ffffffff_a"}]}"#;
         let for_them = body_for(foreign, OTHERS).0;
         assert_eq!(&*for_them, br#"{"input":[{"type":"function_call","id":"fc_a"}]}"#);

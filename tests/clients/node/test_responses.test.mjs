@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { before } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import OpenAI from 'openai';
+import OpenAI, { AzureOpenAI } from 'openai';
 import { zodTextFormat } from 'openai/helpers/zod';
 import { z } from 'zod';
 import { INVOICE, all, caught, prompt, textOf } from './asks.mjs';
@@ -143,7 +143,7 @@ feature('stream', async (model) => {
 
 feature('stream', async (model) => {
   const arrivals = [];
-  const request = asks('', model, { fault: 'frames=60 pause_ms=4' });
+  const request = asks('', model, { fault: 'frames=60 pause_ms=9' });
   const streamed = responses.stream(request);
   await streamed.on('response.output_text.delta', () => arrivals.push(performance.now())).done();
   const middle = arrivals[arrivals.length >> 1];
@@ -253,6 +253,19 @@ feature('tool loop', { needs: 'tools' }, async (model) => {
   }
   const beside = [ask, ...calls, empty, fine, user(prompt('Go on.'))];
   assert.ok((await create({ model, input: beside, tools: TOOLS })).output_text);
+});
+
+feature('images in results', { needs: 'tools' }, async (model) => {
+  const request = asks('Use weather_of', model, { tools: TOOLS });
+  const asked = await create(request);
+  const seen = result(callsOf(asked)[0], [{ type: 'input_text', text: 'a picture' }, IMAGE]);
+  const more = { ...request, input: [user(request.input), ...asked.output, seen] };
+  if (isAble(model, 'vision')) {
+    const last = await create(more);
+    assert.ok(last.status === 'completed' && last.output_text);
+  } else {
+    assert.match((await caught(OpenAI.BadRequestError, () => create(more))).message, /image/);
+  }
 });
 
 feature('tool choice', { needs: 'tools' }, async (model) => {
@@ -651,12 +664,12 @@ feature('errors', async (model) => {
   assert.match(error.message, /service key/);
 });
 
-feature('errors', { models: ['gpt-0'] }, async (model) => {
+feature('errors', { models: ['gpt-4o'] }, async (model) => {
   const stranger = client.withOptions({ apiKey: 'sk-wrong' }).responses;
   for (const stream of [false, true]) {
-    const error = await caught(OpenAI.NotFoundError, () => create(asks('Hello', model, { stream })));
+    const error = await caught(OpenAI.NotFoundError, () => create(asks('Hello', 'gpt-0', { stream })));
     assert.deepEqual([error.code, error.param], ['model_not_found', 'model']);
-    const ask = () => stranger.create(asks('Hello', 'gpt-4o', { stream }));
+    const ask = () => stranger.create(asks('Hello', model, { stream }));
     assert.equal((await caught(OpenAI.AuthenticationError, ask)).code, 'invalid_api_key');
   }
   for (const ask of ['retrieve', 'delete', 'cancel']) {
@@ -746,6 +759,15 @@ feature('compressed requests', async (model) => {
     assert.equal(reply.status, 200, text);
     assert.ok(text.includes('You said: \\"Hello\\".'), text);
   }
+});
+
+feature('AzureOpenAI', async (model) => {
+  const at = { endpoint: proxy.rootURL, apiKey: KEY, apiVersion: '2025-04-01-preview' };
+  const azure = new AzureOpenAI(at).responses;
+  const whole = await azure.create(asks('Hello', model));
+  const events = checked(await all(await azure.create(asks('Hello', model, { stream: true }))));
+  assert.equal(deltas(events, 'output_text'), whole.output_text);
+  assert.equal((await azure.retrieve(whole.id)).output_text, whole.output_text);
 });
 
 // What a vendor does not have is refused by name, and nothing silently left out.

@@ -13,7 +13,7 @@ import zstandard
 from asks import KEY, Invoice, prompt, text_of
 from conftest import RESPONSES
 from messages_asks import script
-from openai import OpenAI, Stream
+from openai import AzureOpenAI, OpenAI, Stream
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from responses_asks import (
     DOCUMENT,
@@ -156,7 +156,7 @@ def test_stream_names_its_events(responses, model):
 @feature("stream")
 def test_stream_is_prompt(stream, model):
     arrivals, text = [], ""
-    with stream(**asks("", model, "frames=60 pause_ms=4")) as streamed:
+    with stream(**asks("", model, "frames=60 pause_ms=9")) as streamed:
         for event in streamed:
             if event.type == "response.output_text.delta":
                 text += event.delta
@@ -262,6 +262,20 @@ def test_odd_results(create, model):
             assert "noon" in reply.output_text
     beside = [user(prompt("Well?")), *calls, empty, fine, user(prompt("Go on."))]
     assert create(model=model, input=beside, tools=TOOLS).output_text
+
+
+@feature("images in results", needs="tools")
+def test_images_in_results(create, model):
+    ask = asks("Use weather_of", model, tools=TOOLS)
+    asked = create(**ask)
+    seen = result(calls_of(asked)[0], [{"type": "input_text", "text": "a picture"}, IMAGE])
+    ask["input"] = [user(ask["input"]), *asked.output, seen]
+    if is_able(model, "vision"):
+        last = create(**ask)
+        assert last.status == "completed" and last.output_text
+    else:
+        with pytest.raises(openai.BadRequestError, match="image"):
+            create(**ask)
 
 
 @feature("tool choice", needs="tools")
@@ -663,15 +677,15 @@ def test_errors(create, responses, model):
 
 
 @feature("errors")
-@pytest.mark.parametrize("model", ["gpt-0"])
+@pytest.mark.parametrize("model", ["gpt-4o"])
 def test_not_admitted(impatient, model):
     for is_stream in [False, True]:
         with pytest.raises(openai.NotFoundError) as caught:
-            impatient.responses.create(**asks("Hello", model, stream=is_stream))
+            impatient.responses.create(**asks("Hello", "gpt-0", stream=is_stream))
         assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
         stranger = impatient.with_options(api_key="sk-wrong").responses
         with pytest.raises(openai.AuthenticationError) as caught:
-            stranger.create(**asks("Hello", "gpt-4o", stream=is_stream))
+            stranger.create(**asks("Hello", model, stream=is_stream))
         assert caught.value.code == "invalid_api_key"
     for ask in [stranger.retrieve, stranger.delete, stranger.cancel, stranger.input_items.list]:
         with pytest.raises(openai.AuthenticationError):
@@ -760,6 +774,15 @@ def test_content_encoding(proxy, model):
         headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json", "content-encoding": encoding}
         reply = httpx.post(f"{proxy.base_url}/responses", content=content, headers=headers)
         assert reply.status_code == 200 and 'You said: \\"Hello\\".' in reply.text, reply.text
+
+
+@feature("AzureOpenAI")
+def test_azure(proxy, model):
+    with AzureOpenAI(azure_endpoint=proxy.root_url, api_key=KEY, api_version="2025-04-01-preview") as azure:
+        whole = azure.responses.create(**asks("Hello", model))
+        events = checked(list(azure.responses.create(**asks("Hello", model), stream=True)))
+        assert deltas(events, "output_text") == whole.output_text
+        assert azure.responses.retrieve(whole.id).output_text == whole.output_text
 
 
 LACKS = [(model, need) for model, row in RESPONSES.items() for need in row.get("lacks", {}) if need in LEAST]

@@ -50,7 +50,7 @@ fn passed_on(bytes: &[u8]) {
         return;
     };
     let Ok(mut body) = Envelope::parse(bytes.to_vec()) else { return };
-    let _ = marks::owner(&body);
+    let _ = marks::owner(bytes);
     if edit(&mut body, "gpt-5").is_ok() {
         let body = body.into_bytes();
         let (body, _) = marks::body_for(&body, "0a1b2c3d");
