@@ -4,7 +4,7 @@ left a model or a feature out that it tried with others."""
 import json
 import sys
 
-EMPTY, PASSED, REFUSED, FAILED = "–", "ok", "400", "FAILED"
+EMPTY, PASSED, REFUSED, LEFT_OUT, FAILED = "–", "ok", "400", "left out", "FAILED"
 TITLES = {
     "families": "Chat Completions: every family, with each client that can say it",
     "messages": "Messages API: every family, with each client that can say it",
@@ -34,7 +34,11 @@ def main(path, families_path, *versions):
         rows = sorted(map(json.loads, lines), key=lambda row: SDKS.index(row["sdk"]))
     with open(families_path) as table:
         families = json.load(table)
-    print(f"{', '.join(filter(None, versions))}.", f"`{REFUSED}`: the vendor has no such thing, and the proxy says so.", sep="\n")
+    print(f"{', '.join(filter(None, versions))}.")
+    print(f"`{REFUSED}`: the vendor has no such thing, and the proxy says so. `{LEFT_OUT}`: it says so, and answers.")
+    models = {**families["chat"], **families["responses"]}
+    for row in rows:
+        row["is_left_out"] = row["needs"] in models.get(row["model"], {}).get("drops", [])
     for name, title in TITLES.items():
         of_table = [row for row in rows if row["table"] == name]
         if of_table:
@@ -77,9 +81,10 @@ def cell(of_line, across, column, plain):
     if outcomes:
         return PASSED if all(outcomes) else FAILED
     needs = {row["needs"] for row in plain if row[across] == column}
-    refusals = [r["passed"] for r in of_line if r["feature"] == "refused" and r["needs"] in needs]
-    if refusals:
-        return REFUSED if all(refusals) else FAILED
+    refused = [row for row in of_line if row["feature"] == "refused" and row["needs"] in needs]
+    if refused:
+        said = LEFT_OUT if all(row["is_left_out"] for row in refused) else REFUSED
+        return said if all(row["passed"] for row in refused) else FAILED
     return EMPTY
 
 

@@ -186,7 +186,7 @@ feature('reasoning + tools', { needs: 'tools' }, async (at) => {
 });
 
 feature('length', async (at) => {
-  const { finishReason } = await generateText({ ...at, maxOutputTokens: 6, prompt: prompt('A tale') });
+  const { finishReason } = await generateText({ ...at, maxOutputTokens: 16, prompt: prompt('A tale') });
   assert.equal(finishReason, 'length');
 });
 

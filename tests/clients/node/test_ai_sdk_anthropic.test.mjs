@@ -125,7 +125,7 @@ feature('json_schema', { needs: 'tools' }, async (at) => {
 });
 
 feature('length', async (at) => {
-  const request = { ...at, maxOutputTokens: 6, prompt: prompt('A tale') };
+  const request = { ...at, maxOutputTokens: 16, prompt: prompt('A tale') };
   assert.equal((await generateText(request)).finishReason, 'length');
 });
 

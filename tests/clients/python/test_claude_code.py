@@ -21,6 +21,7 @@ MODELS = [
     "anthropic--claude-4.8-opus",
     "gpt-4o",
     "gpt-5",
+    "gpt-5.3-codex",
     "anthropic--gpt-5",
     "gemini-2.5-flash",
     "gemini-3.5-flash",

@@ -177,7 +177,7 @@ def test_reasoning_agent(chat):
 
 @feature("length")
 def test_length(chat):
-    reply = chat(max_tokens=6).invoke(prompt("A long tale"))
+    reply = chat(max_tokens=16).invoke(prompt("A long tale"))
     assert reply.response_metadata["finish_reason"] == "length"
 
 
