@@ -60,6 +60,13 @@ LEAST = {
 }
 
 
+@pytest.fixture(scope="module")
+def impatient(proxy):
+    """One for all: most of a short test is a new client."""
+    with OpenAI(base_url=proxy.base_url, api_key=KEY, max_retries=0) as client:
+        yield client
+
+
 @pytest.fixture
 def responses(impatient):
     return impatient.responses
@@ -564,13 +571,12 @@ def test_reasoning_with_tools(create, model):
 
 
 @pytest.fixture(scope="module")
-def started(proxy):
+def started(impatient):
     """Conversations that every model began, with all that it said."""
-    client = OpenAI(base_url=proxy.base_url, api_key=KEY, max_retries=0)
     conversations = {}
     for model in [m for m in RESPONSES if is_able(m, "tools")]:
         ask = asks("Use weather_of and time_in", model, tools=TOOLS, **THINKS, **SEALED)
-        reply = client.responses.create(**ask)
+        reply = impatient.responses.create(**ask)
         results = [result(call, "fine") for call in calls_of(reply)]
         conversations[model] = [user(ask["input"]), *reply.output, *results]
     return conversations
