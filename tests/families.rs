@@ -12,6 +12,7 @@ use support::{Proxy, Reply, hi};
 /// One of each kind of upstream.
 const MODELS: &[&str] = &[
     "gpt-4o",
+    "gpt-5.3-codex",
     "anthropic--claude-4.5-sonnet",
     "anthropic--claude-4.8-opus",
     "gemini-2.5-pro",
@@ -28,6 +29,8 @@ const MODELS: &[&str] = &[
 const PERPLEXITY: &str = "sonar-pro";
 /// Those that think, and want their thoughts back.
 const THINKERS: &[&str] = &[
+    "gpt-5.3-codex",
+    "gpt-5.5",
     "anthropic--claude-4.5-sonnet",
     "anthropic--claude-4.8-opus",
     "gemini-2.5-pro",
@@ -36,6 +39,7 @@ const THINKERS: &[&str] = &[
 ];
 /// Those that are converted.
 const CONVERTED: &[&str] = &[
+    "gpt-5.3-codex",
     "anthropic--claude-4.5-sonnet",
     "gemini-2.5-flash",
     "amazon--nova-pro",
