@@ -90,6 +90,8 @@ fn whole_and_stream_say_the_same() {
                     assert_eq!(answer["city"], "Paris", "{model}: {text}");
                     assert!(whole.get("tool_calls").is_none(), "{model}: {whole}");
                 }
+                // The API that it is asked by knows no such.
+                "stop" if model.ends_with("-codex") => {}
                 "stop" => assert!(!whole["content"].as_str().unwrap().contains("two"), "{model}"),
                 _ => {}
             }
@@ -274,7 +276,9 @@ fn an_error_is_an_error_before_and_after_the_first_byte() {
         let expected = if model.starts_with("cohere") { 500 } else { 429 };
         assert_eq!(reply.status, expected, "{model}: {}", reply.text());
         let _ = proxy.chat(&with(said("uses up"), "model", json!(model)));
-        proxy.demo.push(Fault { error_after: Some(5), ..Fault::default() });
+        // A thought that nobody sees comes first.
+        let begun = if model.ends_with("-codex") { 8 } else { 5 };
+        proxy.demo.push(Fault { error_after: Some(begun), ..Fault::default() });
         let reply = proxy.chat(&body);
         assert_eq!(reply.status, 200, "{model}");
         assert_eq!(reply.dones(), 0, "{model}");
