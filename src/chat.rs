@@ -281,6 +281,33 @@ impl Block {
     }
 }
 
+impl Thinking {
+    /// How much that is, where it is said.
+    pub fn effort(self) -> Option<Effort> {
+        match self {
+            Thinking::Effort(effort) => Some(effort),
+            Thinking::Budget(..=4096) => Some(Effort::Low),
+            Thinking::Budget(..=16384) => Some(Effort::Medium),
+            Thinking::Budget(_) => Some(Effort::High),
+            Thinking::Off | Thinking::Adaptive => None,
+        }
+    }
+}
+
+/// All texts, a blank line between them.
+pub fn joined(blocks: &[Block]) -> Cow<'_, str> {
+    let mut texts = blocks.iter().filter_map(|b| match b {
+        Block::Text { text, .. } => Some(&**text),
+        _ => None,
+    });
+    let mut joined = Cow::Borrowed(texts.next().unwrap_or(""));
+    for text in texts {
+        joined.to_mut().push_str("\n\n");
+        joined.to_mut().push_str(text);
+    }
+    joined
+}
+
 impl Request {
     /// Gives each URL, with its JSON path, what it names.
     pub fn each_url(

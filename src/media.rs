@@ -76,6 +76,11 @@ pub fn data_url(url: &str) -> Option<(String, &str)> {
     Some((media_type, payload))
 }
 
+/// The `data:` URL of a file in base64.
+pub fn as_data_url(media_type: &str, base64: &str) -> String {
+    format!("data:{media_type};base64,{base64}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -407,6 +407,16 @@ fn a_conversation_is_made_shorter_and_goes_on() {
         let reply = create(&proxy, &json!({"model": model, "input": items}));
         assert_eq!(reply.status, 200, "{model}: {}", reply.text());
         assert_eq!(reply.header("x-proxy-dropped"), "", "{model}");
+        // What we summed up every model can read, what AI Core did its deployment alone.
+        if CONVERTED.contains(&model) {
+            for other in CONVERTED.iter().copied().chain([TWICE, ONCE]) {
+                let reply = create(&proxy, &json!({"model": other, "input": items}));
+                assert_eq!(reply.status, 200, "{model} {other}: {}", reply.text());
+                let seen = String::from_utf8(proxy.last().body).unwrap();
+                assert!(seen.contains("sums up the conversation so far"), "{other}: {seen}");
+                assert!(seen.contains("the first words") && !seen.contains("a reply"), "{seen}");
+            }
+        }
     }
 }
 

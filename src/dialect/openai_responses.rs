@@ -1,6 +1,6 @@
 //! OpenAI's Responses API: both halves of the grammar, and what passes.
 
-pub mod compact;
+mod compact;
 pub mod freeform;
 pub mod kept;
 pub mod marks;
@@ -13,6 +13,7 @@ mod upstream;
 
 use std::borrow::Cow;
 
+pub use compact::summed_up;
 pub use pass::{PassStream, pass_reply, settle_compact};
 pub use reply::{Writer, failure};
 pub use request::check;

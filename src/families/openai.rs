@@ -28,7 +28,8 @@ pub const SERVICE: Service = Service {
 /// Of a request in words of our own, what these models refuse; `edit` does the rest.
 pub fn adapt(request: &mut Request, model: &str) -> Result<(), Error> {
     let reasoning = Reasoning::of(model);
-    settle_limits(request, model, reasoning);
+    settle_output_max(request, model, reasoning);
+    settle_stops(request);
     if !reasoning.is_on() {
         drop_thinking(request);
         return Ok(());
@@ -36,6 +37,13 @@ pub fn adapt(request: &mut Request, model: &str) -> Result<(), Error> {
     if reasoning.is_from((5, 5)) && !request.tools.is_empty() {
         drop_thinking(request);
     }
+    settle_effort(request, reasoning);
+    settle_sampling(request, reasoning);
+    Ok(())
+}
+
+/// Not to reason, or hardly, is another word for each of them.
+fn settle_effort(request: &mut Request, reasoning: Reasoning) {
     request.thinking = match request.thinking {
         Some(Thinking::Off) if reasoning.is_from((5, 1)) => Some(Thinking::Off),
         Some(Thinking::Off | Thinking::Effort(Effort::Minimal)) => {
@@ -44,22 +52,27 @@ pub fn adapt(request: &mut Request, model: &str) -> Result<(), Error> {
         }
         other => other,
     };
+}
+
+fn settle_sampling(request: &mut Request, reasoning: Reasoning) {
     if !(reasoning.is_from((5, 1)) && request.thinking == Some(Thinking::Off)) {
         drop_sampling(request);
     }
-    Ok(())
 }
 
-/// The most stop sequences.
-const STOPS_MAX: usize = 4;
-
 /// Agents of other vendors ask for more than some models give; more is refused.
-fn settle_limits(request: &mut Request, model: &str, reasoning: Reasoning) {
+fn settle_output_max(request: &mut Request, model: &str, reasoning: Reasoning) {
     let most = output_max(model, reasoning);
     if request.output_max.is_some_and(|max| max > most) {
         request.output_max = Some(most);
         request.drop_field("max_tokens");
     }
+}
+
+/// The most stop sequences.
+const STOPS_MAX: usize = 4;
+
+fn settle_stops(request: &mut Request) {
     for index in STOPS_MAX..request.stop.len() {
         request.drop_field(format!("stop[{index}]"));
     }

@@ -9,6 +9,7 @@ use crate::chat::{
 use crate::dialect::Target;
 use crate::dialect::to_json;
 use crate::error::Error;
+use crate::media;
 
 pub fn body(request: &Request, target: &Target<'_>) -> Result<Vec<u8>, Error> {
     let tools = offered(request);
@@ -247,7 +248,7 @@ fn image<'a>(kind: MediaKind, source: &Source, path: &str) -> Result<Part<'a>, E
         Source::Base64 { media_type, data }
             if kind != MediaKind::Audio && media_type.starts_with("image/") =>
         {
-            let url = format!("data:{media_type};base64,{data}");
+            let url = media::as_data_url(media_type, data);
             Ok(Part::ImageUrl { image_url: ImageUrl { url } })
         }
         Source::Base64 { .. } => Err(refused("Cohere takes images, but neither files nor audio.")),

@@ -56,6 +56,15 @@ pub fn decode(body: &Envelope, memory: &Responses<'_>) -> Result<Asked, Error> {
     Ok(Asked { request, is_stream: false, writer: Box::new(Compacted { all }) })
 }
 
+/// What a model is told of the conversation that became such an item; `None` for what is not ours.
+pub fn summed_up(encrypted_content: &str) -> Option<String> {
+    let Sealed::Summary(summary) = sealed::unpack(encrypted_content)? else { return None };
+    Some(format!(
+        "What follows sums up the conversation so far, which had become too long. Go on from it.\n\n\
+         <summary>\n{summary}\n</summary>"
+    ))
+}
+
 /// The items of a conversation, of which some stay.
 #[derive(Debug)]
 struct Compacted {

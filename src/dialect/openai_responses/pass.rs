@@ -323,12 +323,12 @@ fn number_in(data: &[u8]) -> Option<u64> {
 }
 
 /// The events in a frame. Some gateways leave `data:` away.
-fn values<'a>(frame: &'a Frame<'_>) -> Box<dyn Iterator<Item = &'a [u8]> + 'a> {
+pub(super) fn values<'a>(frame: &'a Frame<'_>) -> impl Iterator<Item = &'a [u8]> {
     let is_bare = frame.data.is_empty() && matches!(frame.raw.first(), Some(b'{' | b'['));
-    if is_bare { Box::new(std::iter::once(frame.raw)) } else { Box::new(frame.values()) }
+    is_bare.then_some(frame.raw).into_iter().chain(frame.values())
 }
 
-fn is_given(json: Option<&[u8]>) -> bool {
+pub(super) fn is_given(json: Option<&[u8]>) -> bool {
     json.is_some_and(|json| json != b"null")
 }
 
@@ -338,13 +338,13 @@ fn is_in_background(event: &Envelope) -> bool {
 }
 
 /// The error that this is instead of a reply or an event.
-fn fault_of(data: &[u8]) -> Error {
+pub(super) fn fault_of(data: &[u8]) -> Error {
     upstream_error::from_event(data).unwrap_or_else(|| Error::BadReply {
         what: "SAP AI Core sent something that cannot be read as a response.".into(),
     })
 }
 
-fn unexplained() -> Error {
+pub(super) fn unexplained() -> Error {
     Error::BadReply { what: "SAP AI Core says that the response failed, and not why.".into() }
 }
 
@@ -374,7 +374,7 @@ fn write(kind: &str, event: &Envelope, out: &mut Vec<u8>) {
     });
 }
 
-fn usage_of(response: &Envelope) -> Option<Usage> {
+pub(super) fn usage_of(response: &Envelope) -> Option<Usage> {
     response.get::<WireUsage>("usage", "usage").ok().flatten().map(Usage::from)
 }
 

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::compact::summed_up;
 use super::sealed::{self, Sealed};
 use super::tools::{DEFINING, Offered, function_name};
 use super::{Responses, Writer, freeform};
@@ -80,7 +81,7 @@ fn refuse(body: &Envelope) -> Result<(), Error> {
     match body.get::<u64>(KEY, "a whole number")? {
         None | Some(0) => Ok(()),
         Some(_) => {
-            let what = "models of this family give none".to_owned();
+            let what = "this API gives none for this model; leave it out".to_owned();
             Err(Error::Refused { path: KEY.to_owned(), what })
         }
     }
@@ -462,15 +463,9 @@ impl Reader<'_> {
 
     fn compaction(&mut self, item: Item, path: &str) -> Result<(), Error> {
         let encrypted = string(item.encrypted_content, path, "encrypted_content")?;
-        match encrypted.as_deref().and_then(sealed::unpack) {
-            Some(Sealed::Summary(summary)) => {
-                let text = format!(
-                    "What follows sums up the conversation so far, which had become too long. Go on from it.\n\n\
-                     <summary>\n{summary}\n</summary>"
-                );
-                self.push(Role::User, vec![Block::text(text)]);
-            }
-            _ => self.request.drop_field("input[] of type compaction"),
+        match encrypted.as_deref().and_then(summed_up) {
+            Some(text) => self.push(Role::User, vec![Block::text(text)]),
+            None => self.request.drop_field("input[] of type compaction"),
         }
         Ok(())
     }

@@ -1,10 +1,14 @@
 //! What AI Core's own `/responses` is asked, and what it answers (dossier 5a), for clients of other APIs.
+//!
+//! Nothing is kept there: each request holds the whole conversation, and its thoughts come back with it, encrypted.
+
+mod decode;
+mod encode;
 
 use crate::chat::fit::{Fit, FormatFit, plain};
 use crate::chat::{Brackets, Request, Seal};
 use crate::dialect::{StreamDecoder, Target, UpstreamDialect};
 use crate::error::Error;
-use crate::sse::Frame;
 
 /// The API's call that creates a response.
 #[derive(Debug)]
@@ -22,26 +26,21 @@ static FIT: Fit = Fit {
     takes_seal: |seal| matches!(seal, Seal::OpenAi { .. }),
 };
 
+/// Left open, as for chat completions: which deployments may be given an image by its URL.
 impl UpstreamDialect for Create {
     fn fit(&self) -> &'static Fit {
         &FIT
     }
 
-    fn encode(&self, _request: &Request, _target: &Target<'_>) -> Result<Vec<u8>, Error> {
-        Err(Error::Internal)
+    fn encode(&self, request: &Request, target: &Target<'_>) -> Result<Vec<u8>, Error> {
+        encode::body(request, target)
     }
 
-    fn decode(&self, _body: &[u8], _out: &mut Brackets) {}
+    fn decode(&self, body: &[u8], out: &mut Brackets) {
+        decode::whole(body, out);
+    }
 
     fn stream_decoder(&self) -> Box<dyn StreamDecoder> {
-        Box::new(Stream)
+        Box::new(decode::Stream::default())
     }
-}
-
-struct Stream;
-
-impl StreamDecoder for Stream {
-    fn frame(&mut self, _frame: &Frame<'_>, _out: &mut Brackets) {}
-
-    fn finish(&mut self, _out: &mut Brackets) {}
 }

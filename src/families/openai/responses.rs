@@ -2,13 +2,13 @@
 
 mod pass;
 
-use crate::chat::Request;
+use crate::chat::{Effort, Request, Thinking};
 use crate::dialect::openai_responses::Create;
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, field, first_item};
 use crate::error::Error;
 use crate::families::{Grammar, Passes, Responses};
 
-use super::Reasoning;
+use super::{Reasoning, settle_effort, settle_output_max, settle_sampling};
 
 pub const RESPONSES: Responses = Responses {
     path: "/responses",
@@ -28,12 +28,73 @@ fn is_there(model: &str) -> bool {
 }
 
 /// Whether a request of another API can be answered there only: the model has nothing else, or wants it for tools together
-/// with an effort.
-fn is_needed(model: &str, _body: &Envelope) -> bool {
-    is_there(model) && model.contains("-codex")
+/// with an effort (dossier 5a, one probe). What only chat completions can say stays there, and loses its effort.
+fn is_needed(model: &str, body: &Envelope) -> bool {
+    let is_only = is_there(model) && model.contains("-codex");
+    let may_be = || Reasoning::of(model).is_from((5, 5)) && has_tools(body) && is_common(body);
+    is_only || may_be() && wants_effort(body)
 }
 
-/// Of a request in words of our own, what these models refuse.
-fn adapt(_request: &mut Request, _model: &str) -> Result<(), Error> {
+fn has_tools(body: &Envelope) -> bool {
+    body.raw("tools").and_then(first_item).is_some()
+}
+
+/// Whether it is said in a way that both have.
+fn is_common(body: &Envelope) -> bool {
+    let is_one_of = |key: &str, usual: &[&[u8]]| body.raw(key).is_none_or(|v| usual.contains(&v));
+    let is_custom = |key: &str, item: &Envelope| {
+        let kind = item.get::<String>("type", "a string").ok().flatten();
+        kind.is_some_and(|kind| kind == "allowed_tools" || item.has(key) && kind == "custom")
+    };
+    let choice = body.raw("tool_choice").and_then(|raw| Envelope::parse(raw.to_vec()).ok());
+    let tools = body.list("tools").unwrap_or_default();
+    is_one_of("n", &[b"null", b"1"])
+        && is_one_of("logprobs", &[b"null", b"false"])
+        && is_one_of("top_logprobs", &[b"null", b"0"])
+        && is_one_of("functions", &[b"null", b"[]"])
+        && is_one_of("function_call", &[b"null"])
+        && is_one_of("modalities", &[b"null", br#"["text"]"#])
+        && !choice.is_some_and(|choice| is_custom("custom", &choice))
+        && !tools.iter().any(|tool| is_custom("custom", tool))
+}
+
+/// As chat completions, this API or Anthropic's say it.
+fn wants_effort(body: &Envelope) -> bool {
+    let inside = |key: &str, name| body.raw(key).and_then(|object| field(object, name));
+    let is_some = |word: &[u8]| word.starts_with(b"\"") && word != br#""none""#;
+    let thinking = inside("thinking", "type");
+    let is_thinking =
+        thinking.is_some_and(|kind| matches!(kind, br#""enabled""# | br#""adaptive""#));
+    body.raw("reasoning_effort").is_some_and(is_some)
+        || inside("reasoning", "effort").is_some_and(is_some)
+        || is_thinking
+        || thinking.is_none() && inside("output_config", "effort").is_some_and(is_some)
+}
+
+/// Of a request in words of our own, what these models refuse, and what this API has no word for.
+///
+/// Left open by the dossier: what the highest effort is called, and since when: `xhigh`, from gpt-5.2 on, as the vendor's
+/// documentation has it; and whether those for code alone can do without reasoning: they are taken not to.
+fn adapt(request: &mut Request, model: &str) -> Result<(), Error> {
+    let reasoning = Reasoning::of(model);
+    settle_output_max(request, model, reasoning);
+    settle_effort(request, reasoning);
+    let is_for_code = model.contains("-codex");
+    request.thinking = match request.thinking {
+        Some(Thinking::Off | Thinking::Effort(Effort::Minimal)) if is_for_code => {
+            Some(Thinking::Effort(Effort::Low))
+        }
+        Some(Thinking::Effort(Effort::Highest | Effort::Max)) if !reasoning.is_from((5, 2)) => {
+            Some(Thinking::Effort(Effort::High))
+        }
+        other => other,
+    };
+    settle_sampling(request, reasoning);
+    let mut unknown = vec![];
+    unknown.extend(request.frequency_penalty.take().map(|_| "frequency_penalty"));
+    unknown.extend(request.presence_penalty.take().map(|_| "presence_penalty"));
+    unknown.extend(request.seed.take().map(|_| "seed"));
+    unknown.extend((!std::mem::take(&mut request.stop).is_empty()).then_some("stop"));
+    unknown.into_iter().for_each(|name| request.drop_field(name));
     Ok(())
 }

@@ -7,9 +7,10 @@ use serde_json::value::RawValue;
 
 use crate::chat::{
     self, Block, CachePoint, Effort, Format, MediaKind, Request, Role, Seal, Source, Thinking,
-    ToolChoice, Turn,
+    ToolChoice, Turn, joined,
 };
 use crate::error::Error;
+use crate::media;
 
 /// What Claude takes in this grammar and no other model does.
 #[derive(Debug, Clone, Copy, Default)]
@@ -265,13 +266,15 @@ fn media<'a>(
             Ok(Part::ImageUrl { image_url: ImageUrl { url: url.into() } })
         }
         (MediaKind::Image, Source::Base64 { media_type, data }) => {
-            let url = data_url(media_type, data).into();
+            let url = media::as_data_url(media_type, data).into();
             Ok(Part::ImageUrl { image_url: ImageUrl { url } })
         }
         (MediaKind::File, Source::Base64 { media_type, data }) => {
             let default = if media_type == "application/pdf" { "file.pdf" } else { "file" };
             let filename = name.unwrap_or(default).into();
-            Ok(Part::File { file: File { file_data: data_url(media_type, data), filename } })
+            Ok(Part::File {
+                file: File { file_data: media::as_data_url(media_type, data), filename },
+            })
         }
         (MediaKind::File, Source::Url(_)) => {
             Err(refused("this model reads files only where their content is sent, as base64."))
@@ -280,30 +283,12 @@ fn media<'a>(
     }
 }
 
-fn data_url(media_type: &str, data: &str) -> String {
-    format!("data:{media_type};base64,{data}")
-}
-
 fn cache_control(point: CachePoint) -> CacheControl {
     let ttl = match point {
         CachePoint::FiveMinutes => None,
         CachePoint::OneHour => Some("1h"),
     };
     CacheControl { r#type: "ephemeral", ttl }
-}
-
-/// All texts, a blank line between them.
-fn joined(blocks: &[Block]) -> Cow<'_, str> {
-    let mut texts = blocks.iter().filter_map(|b| match b {
-        Block::Text { text, .. } => Some(&**text),
-        _ => None,
-    });
-    let mut joined = Cow::Borrowed(texts.next().unwrap_or(""));
-    for text in texts {
-        joined.to_mut().push_str("\n\n");
-        joined.to_mut().push_str(text);
-    }
-    joined
 }
 
 pub fn tools(request: &Request, extras: Extras) -> Result<Vec<Tool<'_>>, Error> {
@@ -373,14 +358,11 @@ fn choice(choice: &ToolChoice) -> Choice<'_> {
 
 /// Left open by the dossier: what the highest effort is called, which only the newest models know: `high` is known to all.
 fn effort(thinking: Thinking) -> Option<&'static str> {
-    match thinking {
-        Thinking::Off => Some("none"),
-        Thinking::Effort(Effort::Minimal) => Some("minimal"),
-        Thinking::Effort(Effort::Low) | Thinking::Budget(..=4096) => Some("low"),
-        Thinking::Effort(Effort::Medium) | Thinking::Budget(..=16384) => Some("medium"),
-        Thinking::Effort(Effort::High | Effort::Highest | Effort::Max) | Thinking::Budget(_) => {
-            Some("high")
-        }
-        Thinking::Adaptive => None,
+    match thinking.effort() {
+        Some(Effort::Minimal) => Some("minimal"),
+        Some(Effort::Low) => Some("low"),
+        Some(Effort::Medium) => Some("medium"),
+        Some(Effort::High | Effort::Highest | Effort::Max) => Some("high"),
+        None => (thinking == Thinking::Off).then_some("none"),
     }
 }

@@ -188,6 +188,12 @@ mod tests {
                 r#"{"role":"user"}"#,
                 "input[].encrypted_content",
             ),
+            // But what we summed up, which holds "all".
+            (
+                r#"{"type":"compaction","id":"cmp_1","encrypted_content":"proxy1.eyJzdW1tYXJ5IjoiYWxsIn0"}"#,
+                r#"{"type":"message","role":"user","content":"What follows sums up the conversation so far, which had become too long. Go on from it.\n\n<summary>\nall\n</summary>"}"#,
+                "",
+            ),
             // What OpenAI's servers did; a thought that led to it alone would be refused.
             (
                 r#"{"type":"reasoning","id":"rs_0a1b2c3d_1","encrypted_content":"0a1b2c3d.g"},{"type":"web_search_call","id":"ws_1"},{"role":"user"}"#,

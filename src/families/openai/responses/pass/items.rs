@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::{Lost, text};
 use crate::dialect::openai_responses::tools::{DEFINING, function_name};
-use crate::dialect::openai_responses::{freeform, marks};
+use crate::dialect::openai_responses::{freeform, marks, summed_up};
 use crate::envelope::{Envelope, each_field, items, listed, quoted};
 
 /// The longest id.
@@ -95,6 +95,15 @@ impl<'a> Item<'a> {
     /// What becomes of it: as it is, another one, or none. The ids of what came of a thought go with the thought.
     fn settled(&self, has_lost_thought: bool, lost: &mut Lost) -> Option<Cow<'a, [u8]>> {
         let goes = has_lost_thought && self.is_models();
+        // Of a conversation that was with a model of another family.
+        if let Some(text) = self.content.and_then(summed_up) {
+            return self.edited(|item| {
+                item.set("type", "\"message\"");
+                item.set("role", "\"user\"");
+                item.remove("encrypted_content");
+                item.set("content", quoted(&text));
+            });
+        }
         match self.kind() {
             "item_reference" => Some(Cow::Borrowed(self.raw)),
             "message" => self.with_id("msg", goes),
