@@ -54,6 +54,8 @@ enum Change {
     /// What the model had thought is taken out of the conversation: it was signed elsewhere, by another subaccount or
     /// another way to the same model.
     RemoveThoughts,
+    /// The same, where it is encrypted by the deployment that thought it, and this is another.
+    RemoveEncrypted,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +91,7 @@ pub fn cure(error: &Error, body: &[u8]) -> Option<Cure> {
         .or_else(|| unknown_name(message))
         .or_else(|| extra_forbidden(message))
         .or_else(|| invalid_flag(message, body))
-        .or_else(|| special(message))
+        .or_else(|| special(message, code.as_deref()))
         .or_else(|| unsupported(message, code.as_deref(), param.as_deref()))?;
     found.is_harmless().then_some(found)
 }
@@ -122,6 +124,7 @@ impl Cure {
             Change::RemoveTools(types) => remove_tools(envelope, types),
             Change::RemoveFlags(flags) => remove_flags(envelope, flags),
             Change::RemoveThoughts => remove_thoughts(envelope),
+            Change::RemoveEncrypted => remove_encrypted(envelope),
             Change::RemoveLimit => LIMITS.iter().filter(|key| envelope.remove(key)).count() > 0,
         }
     }
@@ -135,6 +138,7 @@ impl Cure {
                 names.iter().any(|name| has(name))
             }
             Change::RemoveThoughts => has("signature"),
+            Change::RemoveEncrypted => has("encrypted_content"),
             Change::RemoveLimit => LIMITS.iter().any(|key| has(key)),
             Change::Remove(path) => match path.last() {
                 Some(Step::Key(key)) => has(key) || (key.contains('_') && has(&camel(key))),
@@ -155,6 +159,7 @@ impl Cure {
             | Change::RemoveTools(_)
             | Change::RemoveFlags(_)
             | Change::RemoveThoughts
+            | Change::RemoveEncrypted
             | Change::RemoveLimit => true,
         }
     }
@@ -180,6 +185,7 @@ impl std::fmt::Display for Cure {
                 write!(f, "{FLAGS}[] {}", flags.join("/"))
             }
             Change::RemoveThoughts => f.write_str("messages[].thinking"),
+            Change::RemoveEncrypted => f.write_str("input[].encrypted_content"),
             Change::RemoveLimit => f.write_str(LIMITS[0]),
         }
     }
@@ -353,7 +359,7 @@ fn remove_flags(envelope: &mut Envelope, flags: &[String]) -> bool {
 }
 
 /// Refusals in words of their own.
-fn special(message: &str) -> Option<Cure> {
+fn special(message: &str, code: Option<&str>) -> Option<Cure> {
     let remove = |key: &str| Change::Remove(vec![Step::Key(key.to_owned())]);
     let lower = bare(message).to_ascii_lowercase();
     if lower.starts_with("adaptive thinking is not supported")
@@ -376,6 +382,14 @@ fn special(message: &str) -> Option<Cure> {
     }
     if lower.ends_with("invalid `signature` in `thinking` block") {
         return Some(Cure::once(Change::RemoveThoughts));
+    }
+    if code == Some("invalid_encrypted_content") {
+        return Some(Cure::once(Change::RemoveEncrypted));
+    }
+    // It is no matter of this request: `Your organization must be verified to generate reasoning summaries. Please go to …`
+    if lower.starts_with("your organization must be verified to generate reasoning summaries") {
+        let path = ["reasoning", "summary"].map(|key| Step::Key(key.to_owned()));
+        return Some(Cure::lasting(Change::Remove(path.to_vec())));
     }
     if lower.starts_with("`temperature` and `top_p` cannot both be specified") {
         return Some(Cure::once(remove("top_p")));
@@ -535,6 +549,26 @@ fn remove_thoughts(envelope: &mut Envelope) -> bool {
     has_changed
 }
 
+/// In the input of a response. What followed such a thought loses its id: where it is kept, it would be refused without.
+fn remove_encrypted(envelope: &mut Envelope) -> bool {
+    let Some(mut items) = envelope.list("input") else { return false };
+    let count = items.len();
+    let kind = |item: &Envelope| item.get::<String>("type", "a string").ok().flatten();
+    items.retain(|item| kind(item).as_deref() != Some("reasoning"));
+    if items.is_empty() || items.len() == count {
+        return false;
+    }
+    for item in &mut items {
+        if kind(item).is_none_or(|kind| matches!(&*kind, "message" | "function_call"))
+            && (item.has("role") || item.has("call_id"))
+        {
+            item.remove("id");
+        }
+    }
+    envelope.set_list("input", &items);
+    true
+}
+
 fn remove_tools(envelope: &mut Envelope, types: &[String]) -> bool {
     let Some(tools) = envelope.list("tools") else { return false };
     let (removed, kept): (Vec<_>, Vec<_>) = tools.into_iter().partition(|tool| {
@@ -563,6 +597,48 @@ mod tests {
 
     fn cure(error: &Error) -> Option<Cure> {
         super::cure(error, br#"{"anthropic_beta":["x"]}"#)
+    }
+
+    #[test]
+    fn what_others_encrypted_is_taken_out() {
+        let message = "The encrypted content gAAA could not be verified.";
+        let cure = cure(&refusal(message, Some("invalid_encrypted_content"), None)).unwrap();
+        assert_eq!((&*cure.to_string(), cure.is_lasting()), ("input[].encrypted_content", false));
+        let body = br#"{"model":"m","input":[{"role":"user","id":"msg_0","content": 1.10},
+            {"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"gAAA"},
+            {"type":"function_call","id":"fc_1","call_id":"c"},{"id":"msg_2"},
+            {"type":"function_call_output","id":"fc_2","call_id":"c"}]}"#;
+        assert!(cure.concerns(body));
+        let healed = cure.apply(body).unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&healed),
+            r#"{"model":"m","input":[{"role":"user","content":1.10},{"type":"function_call","call_id":"c"},{"id":"msg_2"},{"type":"function_call_output","id":"fc_2","call_id":"c"}]}"#
+        );
+        assert_eq!(cure.apply(&healed), None);
+        // There is nothing else.
+        let only = br#"{"input":[{"type":"reasoning","encrypted_content":"gAAA"}]}"#;
+        assert_eq!(cure.apply(only), None);
+    }
+
+    #[test]
+    fn summaries_that_a_model_or_an_account_has_not() {
+        let body = br#"{"reasoning":{"effort":"low","summary":"auto"},"input":[]}"#;
+        for (message, code) in [
+            (
+                "Your organization must be verified to generate reasoning summaries. Please go to: https://x.",
+                Some("unsupported_value"),
+            ),
+            (
+                "Unsupported parameter: 'reasoning.summary' is not supported with the 'gpt-5' model.",
+                Some("unsupported_parameter"),
+            ),
+        ] {
+            let cure = cure(&refusal(message, code, Some("reasoning.summary"))).unwrap();
+            assert!(cure.is_lasting() && cure.concerns(body), "{message}");
+            assert_eq!(cure.to_string(), "reasoning.summary");
+            let healed = cure.apply(body).unwrap();
+            assert_eq!(healed, br#"{"reasoning":{"effort":"low"},"input":[]}"#, "{message}");
+        }
     }
 
     #[test]

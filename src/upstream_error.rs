@@ -180,6 +180,8 @@ const WORDS: &[(&str, u16)] = &[
     ("contextlength", 400),
     ("invalidrequest", 400),
     ("invalidargument", 400),
+    ("invalidprompt", 400),
+    ("invalidimage", 400),
     ("validationexception", 400),
 ];
 
@@ -236,6 +238,8 @@ mod tests {
             (r#"{"error":{"code":"content_filter","message":"m"}}"#, 400),
             (r#"{"error":{"status":"INVALID_ARGUMENT","message":"m"}}"#, 400),
             (r#"{"error":{"type":"invalid_request_error","code":"model_not_found"}}"#, 404),
+            (r#"{"error":{"code":"invalid_prompt","message":"m"}}"#, 400),
+            (r#"{"error":{"code":"server_error","message":"m"}}"#, 500),
             (r#"{"error":{"type":"api_error","message":"m"}}"#, 500),
             (r#"{"message":"ThrottlingException: m"}"#, 429),
             (r#"{"error":"Too Many Requests"}"#, 429),

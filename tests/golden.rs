@@ -16,6 +16,7 @@ use sap_ai_core_llm_proxy::dialect::{
 use sap_ai_core_llm_proxy::envelope::Envelope;
 use sap_ai_core_llm_proxy::error::Error;
 use sap_ai_core_llm_proxy::families::{Passes, of_model};
+use sap_ai_core_llm_proxy::sse::Frames;
 use support::{KEY, Proxy, pass};
 
 /// One of each rule: a plain model, reasoning ones of the g and the o kind, and the newest.
@@ -265,6 +266,50 @@ fn replies() {
 fn shown(status: u16, body: &[u8], usage: Option<Usage>) -> Vec<u8> {
     let usage = usage.map_or("none".to_owned(), |u| format!("{u:?}"));
     [format!("{status}\n").as_bytes(), body, format!("\nusage: {usage}\n").as_bytes()].concat()
+}
+
+/// What is read of AI Core's responses, for clients of other APIs: of those that pass, too.
+#[test]
+fn responses_that_are_converted() {
+    let service = of_model("gpt-5").service.as_ref().unwrap();
+    let dialect = service.responses.unwrap().grammar.dialect;
+    let told = |mut out: Brackets| {
+        out.end();
+        let events = out.drain().map(|event| format!("{event:?}\n"));
+        events.collect::<String>()
+    };
+    let streamed = |chunks: &mut dyn Iterator<Item = &[u8]>| {
+        let (mut frames, mut out) = (Frames::default(), Brackets::new("s"));
+        let mut decoder = dialect.stream_decoder();
+        for chunk in chunks {
+            frames.push(chunk);
+            while let Some(frame) = frames.next_frame() {
+                decoder.frame(&frame, &mut out);
+            }
+        }
+        frames.finish();
+        while let Some(frame) = frames.next_frame() {
+            decoder.frame(&frame, &mut out);
+        }
+        decoder.finish(&mut out);
+        told(out)
+    };
+    let folder = wire("upstream/responses");
+    let golden =
+        |case: &Path, extension| folder.join(case.with_extension(extension).file_name().unwrap());
+    for of in ["upstream/responses", "reply/responses"] {
+        for (case, bytes) in cases(of, "sse") {
+            let events = streamed(&mut [&*bytes].into_iter());
+            check(&golden(&case, "sse.events"), events.as_bytes());
+            assert_eq!(streamed(&mut bytes.chunks(1)), events, "{case:?}");
+        }
+        for (case, bytes) in cases(of, "json") {
+            let mut out = Brackets::new("s");
+            dialect.decode(&bytes, &mut out);
+            let events = told(out);
+            check(&golden(&case, "json.events"), events.as_bytes());
+        }
+    }
 }
 
 /// Replies of other vendors' models, as they reach clients of the Responses API: file, request, what the model says.

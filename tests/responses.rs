@@ -461,6 +461,141 @@ fn models_of_this_api_alone_serve_the_others() {
     assert!(proxy.inferences().iter().all(|seen| seen.target.contains("/responses")));
 }
 
+/// Chat completions have no place for them, Messages none for those of others: they are kept here between the turns.
+#[test]
+fn thoughts_come_back_to_clients_of_other_apis() {
+    let proxy = Proxy::start();
+    let low = json!({"reasoning_effort": "low"});
+    let enabled = json!({"thinking": {"type": "enabled", "budget_tokens": 2000}});
+    for (api, model, wish) in [
+        (CHAT, "gpt-5.3-codex", json!({})),
+        (CHAT, "gpt-5.3-codex", low.clone()),
+        (CHAT, ONCE, low),
+        (CHAT, ONCE, json!({"reasoning": {"effort": "high"}})),
+        (MESSAGES, "gpt-5.3-codex", json!({})),
+        (MESSAGES, ONCE, enabled),
+        (MESSAGES, ONCE, json!({"output_config": {"effort": "max"}})),
+    ] {
+        for is_stream in [false, true] {
+            let mut body = json!({"model": model, "stream": is_stream, "max_tokens": 5000});
+            body["messages"] = json!([{"role": "user", "content": "Use get_weather"}]);
+            body["tools"] = json!([api.tool()]);
+            body.as_object_mut().unwrap().extend(wish.as_object().unwrap().clone());
+            for turn in 1..4 {
+                let (thought, calls, _) = api.ask(&proxy, &body);
+                assert_eq!(calls.len(), 1, "{model} {wish} {turn}: {body}");
+                let is_told = !wish.as_object().unwrap().is_empty();
+                assert_eq!(thought.contains("The demo thinks"), is_told, "{model} {wish}");
+                api.give(&mut body, &calls);
+                let (_, calls, text) = api.ask(&proxy, &body);
+                assert!(calls.is_empty() && text.contains("The tool says"), "{model}: {text}");
+                let sent: Value = serde_json::from_slice(&proxy.last().body).unwrap();
+                let kinds = sent["input"].as_array().unwrap().iter().map(|item| {
+                    if item["type"] == "reasoning" {
+                        // Without the deployment's mark, as the deployment itself wrote it.
+                        let content = item["encrypted_content"].as_str().unwrap();
+                        assert!(!content.contains('.') && !content.is_empty(), "{content}");
+                    }
+                    item["role"].as_str().unwrap_or(item["type"].as_str().unwrap())
+                });
+                let expected = ["user", "reasoning", "function_call", "function_call_output"];
+                let mut all = [expected; 3].concat();
+                (1..3).for_each(|n| all.insert(5 * n - 1, "assistant"));
+                assert_eq!(kinds.collect::<Vec<_>>(), all[..5 * turn - 1], "{model} {wish}");
+                assert_eq!((&sent["store"], &sent["stream"]), (&json!(false), &json!(is_stream)));
+                let messages = body["messages"].as_array_mut().unwrap();
+                messages.push(json!({"role": "assistant", "content": text}));
+                messages.push(json!({"role": "user", "content": "Use get_weather again"}));
+            }
+        }
+    }
+    assert!(proxy.inferences().iter().all(|seen| seen.target.contains("/responses")));
+}
+
+#[test]
+fn what_only_chat_completions_can_say_stays_there() {
+    let proxy = Proxy::start();
+    let mut body = json!({"model": ONCE, "reasoning_effort": "low", "tools": [CHAT.tool()]});
+    body["messages"] = json!([{"role": "user", "content": "hi"}]);
+    let reply = proxy.chat(&body);
+    assert_eq!((reply.status, reply.header("x-proxy-dropped")), (200, ""), "{}", reply.text());
+    assert!(proxy.last().target.contains("/responses"));
+    body["n"] = json!(2);
+    let reply = proxy.chat(&body);
+    assert_eq!(reply.header("x-proxy-dropped"), "reasoning_effort", "{}", reply.text());
+    assert!(proxy.last().target.contains("/chat/completions"));
+}
+
+/// An API of other models, as a client speaks it.
+#[derive(Clone, Copy, PartialEq)]
+struct Api(&'static str);
+
+const CHAT: Api = Api("/v1/chat/completions");
+const MESSAGES: Api = Api("/v1/messages");
+
+impl Api {
+    fn tool(self) -> Value {
+        let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}});
+        match self {
+            CHAT => {
+                json!({"type": "function", "function": {"name": "get_weather", "parameters": schema}})
+            }
+            _ => json!({"name": "get_weather", "input_schema": schema}),
+        }
+    }
+
+    /// What the model thought, the ids of its calls, and its text.
+    fn ask(self, proxy: &Proxy, body: &Value) -> (String, Vec<String>, String) {
+        let reply = proxy.client().send("POST", self.0, KEY, body.to_string().as_bytes());
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert_eq!(reply.header("x-proxy-dropped"), "", "{body}");
+        let frames = match body["stream"] == true {
+            true => reply.frames(),
+            false => vec![reply.json()],
+        };
+        let (mut thought, mut calls, mut text) = (String::new(), vec![], String::new());
+        let mut all = |part: &Value| {
+            let of = |key: &str| part[key].as_str().unwrap_or_default();
+            thought += of("reasoning_content");
+            thought += of("thinking");
+            text += of("content");
+            text += of("text");
+            let tool_calls = part["tool_calls"].as_array().into_iter().flatten();
+            calls.extend(tool_calls.filter_map(|call| call["id"].as_str()).map(str::to_owned));
+            if part["type"] == "tool_use" {
+                calls.push(of("id").to_owned());
+            }
+        };
+        for frame in &frames {
+            for place in ["/choices/0/message", "/choices/0/delta", "/delta", "/content_block"] {
+                frame.pointer(place).into_iter().for_each(&mut all);
+            }
+            frame["content"].as_array().into_iter().flatten().for_each(&mut all);
+        }
+        (thought, calls, text)
+    }
+
+    /// The calls, and what came of them, as the next messages.
+    fn give(self, body: &mut Value, calls: &[String]) {
+        let id = &calls[0];
+        let function = json!({"name": "get_weather", "arguments": "{}"});
+        let messages = match self {
+            CHAT => [
+                json!({"role": "assistant", "content": null,
+                    "tool_calls": [{"id": id, "type": "function", "function": function}]}),
+                json!({"role": "tool", "tool_call_id": id, "content": "sunny"}),
+            ],
+            _ => [
+                json!({"role": "assistant",
+                    "content": [{"type": "tool_use", "id": id, "name": "get_weather", "input": {}}]}),
+                json!({"role": "user",
+                    "content": [{"type": "tool_result", "tool_use_id": id, "content": "sunny"}]}),
+            ],
+        };
+        body["messages"].as_array_mut().unwrap().extend(messages);
+    }
+}
+
 #[test]
 fn a_websocket_is_refused_at_once_and_the_connection_goes_on() {
     let proxy = Proxy::start();

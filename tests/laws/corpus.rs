@@ -43,8 +43,26 @@ pub static UPSTREAMS: LazyLock<Vec<Upstream>> = LazyLock::new(|| {
         }
         Some(Upstream { family: family.name, dialect: grammar.dialect, grammar, models })
     });
-    converted.collect()
+    converted.chain([responses()]).collect()
 });
+
+/// OpenAI's, where it is asked by its other API.
+fn responses() -> Upstream {
+    let service = families::of_model(RESPONSES).service.as_ref().unwrap();
+    let grammar = &service.responses.as_ref().unwrap().grammar;
+    let models = RECORDED.1.iter().filter(|model| is_of_responses(model)).cloned().collect();
+    Upstream { family: RESPONSES, dialect: grammar.dialect, grammar, models }
+}
+
+const RESPONSES: &str = "gpt-5-codex";
+
+/// Whether all requests for it go there.
+fn is_of_responses(model: &str) -> bool {
+    let service = families::of_model(model).service.as_ref();
+    let nothing = Envelope::parse(b"{}".to_vec()).unwrap();
+    let responses = service.and_then(|service| service.responses);
+    responses.is_some_and(|responses| (responses.is_needed)(model, &nothing))
+}
 
 impl Upstream {
     /// The body for AI Core, as the relay has it made.
@@ -142,7 +160,8 @@ static RECORDED: LazyLock<(Vec<Reply>, Vec<String>)> = LazyLock::new(|| {
                 let reply = post(address, &target, &headers, &body);
                 if reply.status == 200 {
                     let from = format!("{model} {what} {is_stream}");
-                    let group = families::of_model(model).name.to_owned();
+                    let family = families::of_model(model).name;
+                    let group = if is_of_responses(model) { RESPONSES } else { family }.to_owned();
                     replies.push(Reply { from, group, is_stream, bytes: reply.body });
                 }
             }
@@ -208,7 +227,12 @@ fn question(model: &str, body: &Value, is_stream: bool) -> Option<(String, Vec<u
     let suffix = suffix.replace("{model}", name).replace("{version}", "2025-04-01-preview");
     let mut body = body.clone();
     body["stream"] = json!(is_stream);
-    let grammar = service.grammar.as_ref()?;
+    let (suffix, grammar) = match &service.responses {
+        Some(responses) if is_of_responses(model) => {
+            (responses.path.to_owned(), &responses.grammar)
+        }
+        _ => (suffix, service.grammar.as_ref()?),
+    };
     if let Passes::OpenAi { edit, .. } = grammar.passes {
         let mut envelope = Envelope::parse(body.to_string().into_bytes()).unwrap();
         edit(&mut envelope, name).ok()?;

@@ -236,7 +236,9 @@ fn what_is_written_is_taken() {
         body["stream"] = json!(is_stream);
         // More than there is goes to those who tell so.
         body["max_tokens"] = json!(body["max_tokens"].as_u64().unwrap().min(5000));
-        let converted = UPSTREAMS.iter().filter(|u| matches!(u.grammar.passes, Passes::Nothing));
+        let converted = UPSTREAMS
+            .iter()
+            .filter(|u| matches!(u.grammar.passes, Passes::Nothing | Passes::Responses { .. }));
         for upstream in converted {
             let model = &upstream.models[at.index(upstream.models.len())];
             body["model"] = json!(model);

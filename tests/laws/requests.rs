@@ -418,7 +418,10 @@ fn what_is_written_is_taken() {
     check(250, &(request(), any::<Index>(), any::<bool>()), |(mut body, at, is_stream)| {
         tame(&mut body);
         body["stream"] = json!(is_stream);
-        for upstream in UPSTREAMS.iter().filter(|u| matches!(u.grammar.passes, Passes::Nothing)) {
+        for upstream in UPSTREAMS
+            .iter()
+            .filter(|u| matches!(u.grammar.passes, Passes::Nothing | Passes::Responses { .. }))
+        {
             let model = &upstream.models[at.index(upstream.models.len())];
             body["model"] = json!(model);
             let reply = proxy.chat(&body);

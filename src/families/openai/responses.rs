@@ -98,3 +98,121 @@ fn adapt(request: &mut Request, model: &str) -> Result<(), Error> {
     unknown.into_iter().for_each(|name| request.drop_field(name));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::chat::Tool;
+
+    #[test]
+    fn who_needs_it() {
+        let tool = json!({"type": "function", "function": {"name": "f"}});
+        let custom = json!({"type": "custom", "custom": {"name": "f"}});
+        let named = json!({"type": "function", "function": {"name": "f"}});
+        let with = |mut body: serde_json::Value| {
+            body["tools"] = json!([tool]);
+            body
+        };
+        let low = || with(json!({"reasoning_effort": "low"}));
+        let also = |key: &str, value| {
+            let mut body = low();
+            body[key] = value;
+            body
+        };
+        let table = [
+            ("gpt-5.3-codex", json!({}), true),
+            ("gpt-5-codex", json!({"n": 2}), true),
+            ("gpt-4-codex", json!({}), false),
+            ("gpt-5.5", with(json!({})), false),
+            ("gpt-5.5", json!({"reasoning_effort": "low"}), false),
+            ("gpt-5.5", json!({"reasoning_effort": "low", "tools": []}), false),
+            ("gpt-5.5", low(), true),
+            ("gpt-6", low(), true),
+            ("gpt-5.5-chat", low(), false),
+            ("gpt-5.4", low(), false),
+            ("o3", low(), false),
+            ("gpt-5.5", with(json!({"reasoning_effort": "none"})), false),
+            ("gpt-5.5", with(json!({"reasoning_effort": null})), false),
+            ("gpt-5.5", with(json!({"reasoning": {"effort": "high"}})), true),
+            ("gpt-5.5", with(json!({"reasoning": {"effort": "none"}})), false),
+            ("gpt-5.5", with(json!({"reasoning": null})), false),
+            // Anthropic's.
+            ("gpt-5.5", with(json!({"thinking": {"type": "enabled", "budget_tokens": 9}})), true),
+            ("gpt-5.5", with(json!({"thinking": {"type": "adaptive"}})), true),
+            ("gpt-5.5", with(json!({"thinking": {"type": "disabled"}})), false),
+            ("gpt-5.5", with(json!({"output_config": {"effort": "low"}})), true),
+            (
+                "gpt-5.5",
+                with(json!({"thinking": {"type": "disabled"}, "output_config": {"effort": "low"}})),
+                false,
+            ),
+            // What only chat completions can say.
+            ("gpt-5.5", also("n", json!(1)), true),
+            ("gpt-5.5", also("n", json!(2)), false),
+            ("gpt-5.5", also("logprobs", json!(false)), true),
+            ("gpt-5.5", also("logprobs", json!(true)), false),
+            ("gpt-5.5", also("top_logprobs", json!(2)), false),
+            ("gpt-5.5", also("functions", json!([{}])), false),
+            ("gpt-5.5", also("modalities", json!(["text"])), true),
+            ("gpt-5.5", also("modalities", json!(["text", "audio"])), false),
+            ("gpt-5.5", also("tools", json!([tool, custom])), false),
+            (
+                "gpt-5.5",
+                also("tools", json!([{"type": "custom", "name": "f", "input_schema": {}}])),
+                true,
+            ),
+            ("gpt-5.5", also("tool_choice", named), true),
+            ("gpt-5.5", also("tool_choice", json!("auto")), true),
+            ("gpt-5.5", also("tool_choice", custom.clone()), false),
+            ("gpt-5.5", also("tool_choice", json!({"type": "allowed_tools"})), false),
+        ];
+        for (model, body, expected) in table {
+            let envelope = Envelope::parse(body.to_string().into_bytes()).unwrap();
+            assert_eq!(is_needed(model, &envelope), expected, "{model} {body}");
+        }
+    }
+
+    #[test]
+    fn requests_are_made_to_fit() {
+        let effort = |effort| Some(Thinking::Effort(effort));
+        let table = [
+            ("gpt-5.3-codex", None, None),
+            ("gpt-5.3-codex", Some(Thinking::Off), effort(Effort::Low)),
+            ("gpt-5.3-codex", effort(Effort::Minimal), effort(Effort::Low)),
+            ("gpt-5.3-codex", effort(Effort::Max), effort(Effort::Max)),
+            ("gpt-5-codex", effort(Effort::Minimal), effort(Effort::Low)),
+            ("gpt-5-codex", effort(Effort::Highest), effort(Effort::High)),
+            ("gpt-5.5", Some(Thinking::Off), Some(Thinking::Off)),
+            ("gpt-5.5", effort(Effort::Minimal), effort(Effort::Low)),
+            ("gpt-5.5", Some(Thinking::Budget(9000)), Some(Thinking::Budget(9000))),
+        ];
+        for (model, thinking, expected) in table {
+            let tool = Tool { name: "f".into(), description: None, schema: None, cache: None };
+            let mut request = Request {
+                thinking,
+                tools: vec![tool],
+                output_max: Some(200_000),
+                temperature: Some(0.5),
+                top_p: Some(0.5),
+                presence_penalty: Some(0.1),
+                frequency_penalty: Some(0.1),
+                seed: Some(1),
+                stop: vec!["a".into(), "b".into()],
+                ..Request::default()
+            };
+            adapt(&mut request, model).unwrap();
+            assert_eq!(request.thinking, expected, "{model}");
+            assert_eq!(request.output_max, Some(128_000));
+            let is_off = expected == Some(Thinking::Off);
+            assert_eq!(request.temperature.is_some(), is_off, "{model}");
+            let mut dropped = request.dropped.clone();
+            dropped.sort();
+            let mut all =
+                vec!["frequency_penalty", "max_tokens", "presence_penalty", "seed", "stop"];
+            all.extend(["temperature", "top_p"].iter().filter(|_| !is_off));
+            assert_eq!(dropped, all, "{model}");
+        }
+    }
+}

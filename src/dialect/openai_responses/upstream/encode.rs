@@ -159,16 +159,22 @@ struct StreamOptions {
 }
 
 /// What tells the model what to do. Where any JSON is wanted, the input has to speak of JSON, and mostly this does: then it
-/// is the first of the input.
+/// is the first of the input. Clients of other models need not say so.
 fn system(request: &Request) -> (Option<Words<'_>>, Option<Item<'_>>) {
-    match request.system.as_slice() {
-        [] => (None, None),
-        system if request.format == Format::Json => {
-            let content = vec![Part::InputText { text: words(system) }];
-            (None, Some(Item::Message { role: "developer", content }))
-        }
-        system => (Some(words(system)), None),
+    let system = request.system.as_slice();
+    if request.format != Format::Json {
+        return ((!system.is_empty()).then(|| words(system)), None);
     }
+    let texts = request.turns.iter().flat_map(|turn| &turn.blocks).chain(system);
+    let is_said = texts.into_iter().any(|block| match block {
+        Block::Text { text, .. } => text.to_ascii_lowercase().contains("json"),
+        _ => false,
+    });
+    let ask = (!is_said).then(|| Words::Made("Answer in JSON.".into()));
+    let system = (!system.is_empty()).then(|| words(system));
+    let content: Vec<_> =
+        system.into_iter().chain(ask).map(|text| Part::InputText { text }).collect();
+    (None, (!content.is_empty()).then_some(Item::Message { role: "developer", content }))
 }
 
 fn items(request: &Request) -> impl Iterator<Item = Result<Item<'_>, Error>> {
@@ -327,4 +333,273 @@ fn reasoning(thinking: Thinking) -> Reasoning {
         None => (thinking == Thinking::Off).then_some("none"),
     };
     Reasoning { effort, summary: (thinking != Thinking::Off).then_some("auto") }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::chat::CachePoint;
+
+    fn turn(role: Role, blocks: Vec<Block>) -> Turn {
+        Turn { role, blocks }
+    }
+
+    fn call(id: &str, arguments: &str) -> Block {
+        let (name, arguments) = ("f".to_owned(), arguments.to_owned());
+        Block::ToolCall { id: id.to_owned(), name, arguments, seal: None, cache: None }
+    }
+
+    fn result(id: &str, content: Vec<Block>, is_error: bool) -> Block {
+        let (id, name) = (id.to_owned(), "f".to_owned());
+        Block::ToolResult { id, name, content, is_error, cache: None }
+    }
+
+    fn media(kind: MediaKind, media_type: &str, name: Option<&str>) -> Block {
+        let source = Source::Base64 { media_type: media_type.to_owned(), data: "eA==".to_owned() };
+        let path = "messages[0].content[1]".to_owned();
+        Block::Media { kind, source, name: name.map(str::to_owned), cache: None, path }
+    }
+
+    fn thought(text: &str) -> Block {
+        let seal = Seal::OpenAi { id: "rs_1".into(), encrypted: "gAAA".into() };
+        Block::Reasoning { text: text.to_owned(), seal: Some(seal) }
+    }
+
+    fn written(request: &Request, is_stream: bool) -> Result<Value, Error> {
+        let body = body(request, &Target { model: "gpt-5.5", is_stream })?;
+        Ok(serde_json::from_slice(&body).unwrap())
+    }
+
+    /// Without what is the same for all.
+    fn own(request: &Request) -> Value {
+        let mut body = written(request, false).unwrap();
+        let all = body.as_object_mut().unwrap();
+        for (key, usual) in [
+            ("model", json!("gpt-5.5")),
+            ("include", json!(["reasoning.encrypted_content"])),
+            ("store", json!(false)),
+            ("stream", json!(false)),
+        ] {
+            assert_eq!(all.remove(key), Some(usual));
+        }
+        body
+    }
+
+    #[test]
+    fn a_conversation() {
+        let text = |text: &str| Block::text(text);
+        let turns = vec![
+            turn(
+                Role::User,
+                vec![
+                    text("look"),
+                    media(MediaKind::Image, "image/png", None),
+                    media(MediaKind::File, "application/pdf", None),
+                    media(MediaKind::File, "text/plain", Some("a.txt")),
+                ],
+            ),
+            turn(Role::Assistant, vec![thought("hm"), text("a"), text("b"), call("c1", "{}")]),
+            turn(
+                Role::User,
+                vec![
+                    result("c1", vec![text("x"), media(MediaKind::Image, "image/png", None)], true),
+                    text("and?"),
+                ],
+            ),
+            turn(Role::Assistant, vec![thought(""), call("c2", "{\"n\": 1.10}"), call("c3", "{}")]),
+            turn(
+                Role::User,
+                vec![result("c2", vec![text("y"), text("z")], true), result("c3", vec![], false)],
+            ),
+            // What it led to is gone.
+            turn(Role::Assistant, vec![text("done"), thought("lost")]),
+        ];
+        let system = vec![text("Be brief."), text("Be kind.")];
+        let found = own(&Request { system, turns, ..Request::default() });
+        let png = "data:image/png;base64,eA==";
+        let input = json!([
+            {"type": "message", "role": "user", "content": [
+                {"type": "input_text", "text": "look"},
+                {"type": "input_image", "image_url": png},
+                {"type": "input_file", "filename": "file.pdf", "file_data": "data:application/pdf;base64,eA=="},
+                {"type": "input_file", "filename": "a.txt", "file_data": "data:text/plain;base64,eA=="},
+            ]},
+            {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "hm"}], "encrypted_content": "gAAA"},
+            {"type": "message", "role": "assistant", "content": [
+                {"type": "output_text", "text": "a"}, {"type": "output_text", "text": "b"},
+            ]},
+            {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c1", "output": [
+                {"type": "input_text", "text": "Error:"},
+                {"type": "input_text", "text": "x"}, {"type": "input_image", "image_url": png},
+            ]},
+            {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "and?"}]},
+            {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"},
+            {"type": "function_call", "call_id": "c2", "name": "f", "arguments": "{\"n\": 1.10}"},
+            {"type": "function_call", "call_id": "c3", "name": "f", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c2", "output": "Error: y\n\nz"},
+            {"type": "function_call_output", "call_id": "c3", "output": "(empty)"},
+            {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "done"}]},
+        ]);
+        assert_eq!(found, json!({"instructions": "Be brief.\n\nBe kind.", "input": input}));
+    }
+
+    #[test]
+    fn texts_and_schemas_stay_as_they_were_written() {
+        let raw: &RawValue = serde_json::from_str(r#""\u0041 \/ \u00e9""#).unwrap();
+        let block = || Block::Text { text: Text::of_json(raw).unwrap(), cache: None };
+        let schema = r#"{"type": "object", "x": 1.10}"#.to_owned();
+        let tool = Tool {
+            name: "f".into(),
+            description: Some("d".into()),
+            schema: Some(schema.clone()),
+            cache: Some(CachePoint::OneHour),
+        };
+        let request = Request {
+            system: vec![block()],
+            turns: vec![
+                turn(Role::User, vec![block()]),
+                turn(Role::Assistant, vec![block(), call("c", "{}")]),
+                turn(Role::User, vec![result("c", vec![block()], false)]),
+            ],
+            tools: vec![tool],
+            ..Request::default()
+        };
+        let body = body(&request, &Target { model: "m", is_stream: true }).unwrap();
+        let body = String::from_utf8(body).unwrap();
+        assert_eq!(body.matches(raw.get()).count(), 4, "{body}");
+        let tool = format!(
+            r#""tools":[{{"type":"function","name":"f","description":"d","parameters":{schema},"strict":false}}]"#
+        );
+        assert!(body.contains(&tool), "{body}");
+        let end = r#""stream":true,"stream_options":{"include_obfuscation":false}}"#;
+        assert!(body.ends_with(end), "{body}");
+    }
+
+    #[test]
+    fn settings() {
+        let base = || Request {
+            turns: vec![turn(Role::User, vec![Block::text("hi")])],
+            ..Request::default()
+        };
+        let tool = || Tool { name: "f".into(), description: None, schema: None, cache: None };
+        let with_tools = |tool_choice, is_single_call| Request {
+            tools: vec![tool()],
+            tool_choice,
+            is_single_call,
+            ..base()
+        };
+        let thinks = |thinking| Request { thinking: Some(thinking), ..base() };
+        let effort = |effort| thinks(Thinking::Effort(effort));
+        let schema = |is_strict| Request {
+            format: Format::Schema {
+                name: "n".into(),
+                description: Some("d".into()),
+                schema: "{}".into(),
+                is_strict,
+            },
+            ..base()
+        };
+        let named = json!({"type": "function", "name": "f"});
+        let tools = json!([{"type": "function", "name": "f", "strict": false,
+            "parameters": {"type": "object", "properties": {}}}]);
+        let reasoning = |effort: &str| json!({"reasoning": {"effort": effort, "summary": "auto"}});
+        let format = json!({"type": "json_schema", "name": "n", "description": "d", "schema": {}});
+        let table = [
+            (base(), json!({})),
+            (Request { output_max: Some(1), ..base() }, json!({"max_output_tokens": 16})),
+            (Request { output_max: Some(17), ..base() }, json!({"max_output_tokens": 17})),
+            (
+                Request { temperature: Some(0.5), top_p: Some(0.1), ..base() },
+                json!({"temperature": 0.5, "top_p": 0.1}),
+            ),
+            (Request { user: Some("u".into()), ..base() }, json!({"user": "u"})),
+            (thinks(Thinking::Off), json!({"reasoning": {"effort": "none"}})),
+            (thinks(Thinking::Adaptive), json!({"reasoning": {"summary": "auto"}})),
+            (thinks(Thinking::Budget(1024)), reasoning("low")),
+            (thinks(Thinking::Budget(8192)), reasoning("medium")),
+            (thinks(Thinking::Budget(31_999)), reasoning("high")),
+            (effort(Effort::Minimal), reasoning("minimal")),
+            (effort(Effort::Low), reasoning("low")),
+            (effort(Effort::Medium), reasoning("medium")),
+            (effort(Effort::High), reasoning("high")),
+            (effort(Effort::Highest), reasoning("xhigh")),
+            (effort(Effort::Max), reasoning("xhigh")),
+            (with_tools(None, false), json!({"tools": tools})),
+            (
+                with_tools(Some(ToolChoice::Any), true),
+                json!({"tools": tools, "tool_choice": "required", "parallel_tool_calls": false}),
+            ),
+            (
+                with_tools(Some(ToolChoice::Auto), false),
+                json!({"tools": tools, "tool_choice": "auto"}),
+            ),
+            (
+                with_tools(Some(ToolChoice::None), false),
+                json!({"tools": tools, "tool_choice": "none"}),
+            ),
+            (
+                with_tools(Some(ToolChoice::Named("f".into())), false),
+                json!({"tools": tools, "tool_choice": named}),
+            ),
+            // None without tools.
+            (
+                Request { tool_choice: Some(ToolChoice::Any), is_single_call: true, ..base() },
+                json!({}),
+            ),
+            (schema(None), json!({"text": {"format": format}})),
+        ];
+        for (request, expected) in table {
+            let mut found = own(&request);
+            found.as_object_mut().unwrap().remove("input");
+            assert_eq!(found, expected, "{request:?}");
+        }
+        let strict = own(&schema(Some(true)));
+        assert_eq!(strict["text"]["format"]["strict"], true);
+    }
+
+    #[test]
+    fn where_json_is_wanted_the_input_says_so() {
+        let asks = |system: &[&str], text: &str| Request {
+            system: system.iter().map(|text| Block::text(*text)).collect(),
+            turns: vec![turn(Role::User, vec![Block::text(text)])],
+            format: Format::Json,
+            ..Request::default()
+        };
+        let developer = |texts: &[&str]| {
+            let part = |text: &&str| json!({"type": "input_text", "text": text});
+            let content = texts.iter().map(part).collect::<Vec<_>>();
+            json!({"type": "message", "role": "developer", "content": content})
+        };
+        let asked = "Answer in JSON.";
+        for (request, first) in [
+            (asks(&[], "some JSON"), None),
+            (asks(&["Write Json."], "hi"), Some(developer(&["Write Json."]))),
+            (asks(&["Be brief."], "json"), Some(developer(&["Be brief."]))),
+            (asks(&["Be brief."], "hi"), Some(developer(&["Be brief.", asked]))),
+            (asks(&[], "hi"), Some(developer(&[asked]))),
+        ] {
+            let body = own(&request);
+            assert_eq!(body["text"], json!({"format": {"type": "json_object"}}));
+            assert!(body.get("instructions").is_none(), "{body}");
+            let count = usize::from(first.is_some());
+            assert_eq!(body["input"].as_array().unwrap().len(), 1 + count, "{body}");
+            assert!(first.is_none_or(|first| body["input"][0] == first), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_it_does_not_take_is_refused_with_its_path() {
+        for block in [media(MediaKind::Audio, "audio/wav", None), {
+            let source = Source::Url("https://example.org/a.pdf".into());
+            let path = "messages[0].content[1]".to_owned();
+            Block::Media { kind: MediaKind::File, source, name: None, cache: None, path }
+        }] {
+            let turns = vec![turn(Role::User, vec![block])];
+            let error = written(&Request { turns, ..Request::default() }, false).unwrap_err();
+            assert_eq!((error.status(), error.param()), (400, Some("messages[0].content[1]")));
+        }
+    }
 }

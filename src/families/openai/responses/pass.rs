@@ -194,6 +194,17 @@ mod tests {
                 r#"{"type":"message","role":"user","content":"What follows sums up the conversation so far, which had become too long. Go on from it.\n\n<summary>\nall\n</summary>"}"#,
                 "",
             ),
+            // Thoughts that nothing came of, as behind a stream that broke.
+            (
+                r#"{"role":"user"},{"type":"reasoning","id":"rs_0a1b2c3d_1","encrypted_content":"0a1b2c3d.g"},{"type":"reasoning","id":"rs_0a1b2c3d_2"}"#,
+                r#"{"role":"user"}"#,
+                "input[].encrypted_content",
+            ),
+            (
+                r#"{"type":"reasoning","id":"rs_0a1b2c3d_1"},{"type":"item_reference","id":"msg_0a1b2c3d_1"}"#,
+                r#"{"type":"reasoning","id":"rs_0a1b2c3d_1"},{"type":"item_reference","id":"msg_0a1b2c3d_1"}"#,
+                "",
+            ),
             // What OpenAI's servers did; a thought that led to it alone would be refused.
             (
                 r#"{"type":"reasoning","id":"rs_0a1b2c3d_1","encrypted_content":"0a1b2c3d.g"},{"type":"web_search_call","id":"ws_1"},{"role":"user"}"#,

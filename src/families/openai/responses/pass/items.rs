@@ -26,9 +26,7 @@ pub(super) fn settle(body: &mut Envelope, lost: &mut Lost) {
         kept.extend(settled.map(|settled| (item, settled)));
     }
     let is_edited = kept.iter().any(|(_, raw)| matches!(raw, Cow::Owned(_)));
-    if kept.len() < count {
-        leave_out_idle_thoughts(&mut kept, lost);
-    }
+    leave_out_idle_thoughts(&mut kept, lost);
     if kept.len() < count || is_edited {
         let input: Vec<_> = kept.into_iter().map(|(_, raw)| raw).collect();
         let input = listed(&input);
@@ -36,10 +34,10 @@ pub(super) fn settle(body: &mut Envelope, lost: &mut Lost) {
     }
 }
 
-/// AI Core refuses a thought after which nothing of the model's comes.
+/// AI Core refuses a thought after which nothing of the model's comes. Codex keeps one where a stream broke behind it.
 fn leave_out_idle_thoughts(kept: &mut Vec<(Item<'_>, Cow<'_, [u8]>)>, lost: &mut Lost) {
     for at in (0..kept.len()).rev() {
-        let leads_on = kept.get(at + 1).is_some_and(|(next, _)| next.is_models());
+        let leads_on = kept.get(at + 1).is_some_and(|(next, _)| next.may_be_models());
         if kept[at].0.kind() == "reasoning" && !leads_on {
             kept.remove(at);
             lost.add(CONTENT);
@@ -90,6 +88,11 @@ impl<'a> Item<'a> {
             "reasoning" | "function_call" | "custom_tool_call" | "local_shell_call" => true,
             _ => false,
         }
+    }
+
+    /// What a reference leads to only AI Core knows.
+    fn may_be_models(&self) -> bool {
+        self.is_models() || self.kind() == "item_reference"
     }
 
     /// What becomes of it: as it is, another one, or none. The ids of what came of a thought go with the thought.
