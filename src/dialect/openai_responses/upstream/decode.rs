@@ -79,12 +79,11 @@ impl Stream {
             }
             "response.output_item.added" => self.item(&event, Reader::begin, out),
             "response.output_item.done" => self.item(&event, Reader::whole, out),
-            kind => match kind.strip_prefix("response.") {
-                Some(end @ ("completed" | "incomplete" | "failed" | "cancelled")) => {
-                    self.end(&event, end, out);
-                }
-                _ => {}
-            },
+            "response.completed" => self.end(&event, "completed", out),
+            "response.incomplete" => self.end(&event, "incomplete", out),
+            "response.failed" => self.end(&event, "failed", out),
+            "response.cancelled" => self.end(&event, "cancelled", out),
+            _ => {}
         }
     }
 

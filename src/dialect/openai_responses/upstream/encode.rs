@@ -243,14 +243,17 @@ fn of_assistant(turn: &Turn) -> Vec<Item<'_>> {
 }
 
 fn parts(blocks: &[Block]) -> Result<Vec<Part<'_>>, Error> {
-    let part = |block| match block {
-        &Block::Text { ref text, .. } => Some(Ok(Part::InputText { text: of(text) })),
+    blocks.iter().filter_map(part).collect()
+}
+
+fn part(block: &Block) -> Option<Result<Part<'_>, Error>> {
+    match block {
+        Block::Text { text, .. } => Some(Ok(Part::InputText { text: of(text) })),
         Block::Media { kind, source, name, path, .. } => {
             Some(media_part(*kind, source, name.as_deref(), path))
         }
         _ => None,
-    };
-    blocks.iter().filter_map(part).collect()
+    }
 }
 
 fn media_part<'a>(
