@@ -292,7 +292,8 @@ def test_overloaded(codex, model):
     marker = f"[[demo status=429 retry_after=1 times=2 key={uuid.uuid4()} pause_ms=0]]"
     code, events, asked = codex(f"Hello {marker}", model)
     assert code == 0 and "simulated SAP AI Core" in said(events), events
-    print([r["status"] for r in asked])
+    statuses = [request["status"] for request in asked]
+    assert (statuses[0], statuses[-1]) == (429, 200)
 
 
 @feature("a broken stream, then repeated")
