@@ -10,11 +10,12 @@ TITLES = {
     "messages": "Messages API: every family, with each client that can say it",
     "responses": "Responses API: every family, with each client that can say it",
     "agents": "Claude Code",
+    "codex": "Codex",
     "embeddings": "Embeddings and rerankers",
     "openai": "The proxy as a whole, and OpenAI's own",
     "anthropic": "The proxy as a whole, and Anthropic's own",
 }
-BY_MODEL = {"families", "messages", "responses", "agents", "embeddings"}
+BY_MODEL = {"families", "messages", "responses", "agents", "codex", "embeddings"}
 SDKS = [
     "openai for Python",
     "openai for Node",
@@ -23,6 +24,7 @@ SDKS = [
     "LangChain",
     "Vercel AI SDK",
     "Claude Code",
+    "Codex",
 ]
 # Two each that must have the same features.
 TWINS = {SDKS[0]: SDKS[1], SDKS[1]: SDKS[0], SDKS[2]: SDKS[3], SDKS[3]: SDKS[2]}
