@@ -312,8 +312,9 @@ fn what_is_written_is_taken() {
         if let Some(max) = body["max_output_tokens"].as_u64() {
             body["max_output_tokens"] = json!(max.min(5000));
         }
-        let converted =
-            |u: &&crate::corpus::Upstream| !matches!(u.grammar.passes, Passes::OpenAi { .. });
+        // What passes is refused in AI Core's words.
+        let passes = |p| matches!(p, Passes::OpenAi { .. } | Passes::Responses { .. });
+        let converted = |u: &&crate::corpus::Upstream| !passes(u.grammar.passes);
         for upstream in UPSTREAMS.iter().filter(converted) {
             let model = &upstream.models[at.index(upstream.models.len())];
             body["model"] = json!(model);
