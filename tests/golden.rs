@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use sap_ai_core_llm_proxy::chat::{Brackets, Event, Stop, Usage, fold};
 use sap_ai_core_llm_proxy::dialect::openai_chat::{PassStream, Quirks, pass_reply};
-use sap_ai_core_llm_proxy::dialect::openai_responses::tools::Origin;
+use sap_ai_core_llm_proxy::dialect::openai_responses::tools::{Origin, ToolKind};
 use sap_ai_core_llm_proxy::dialect::openai_responses::{self, Responses, Tools, marks};
 use sap_ai_core_llm_proxy::dialect::{
     ClientDialect, Dialect, Passing, ReplyHead, ReplyWriter, Target, anthropic,
@@ -101,7 +101,7 @@ fn tools() -> Tools {
     let origin = |name: &str, namespace: Option<&str>| Origin {
         name: name.into(),
         namespace: namespace.map(str::to_owned),
-        is_custom: namespace.is_none(),
+        kind: if namespace.is_none() { ToolKind::Custom } else { ToolKind::Function },
     };
     let mut tools = Tools::new(vec![
         ("apply_patch".into(), origin("apply_patch", None)),
@@ -375,7 +375,10 @@ fn responses_of_other_models() {
     let head = ReplyHead { id: "0123456789abcdef".into(), created: 1764500000, model: NAME.into() };
     let tools = Tools::new(vec![
         ("apply_patch".into(), origin("apply_patch", None)),
-        ("multi__spawn".into(), Origin { is_custom: false, ..origin("spawn", Some("multi_")) }),
+        (
+            "multi__spawn".into(),
+            Origin { kind: ToolKind::Function, ..origin("spawn", Some("multi_")) },
+        ),
     ]);
     for (case, body, tell) in TOLD {
         let body = Envelope::parse(body.into()).unwrap();
@@ -409,7 +412,7 @@ fn responses_of_other_models() {
 
 fn origin(name: &str, namespace: Option<&str>) -> Origin {
     let namespace = namespace.map(str::to_owned);
-    Origin { name: name.to_owned(), namespace, is_custom: true }
+    Origin { name: name.to_owned(), namespace, kind: ToolKind::Custom }
 }
 
 /// The inputs in a folder of `tests/wire`.

@@ -14,7 +14,7 @@ use sap_ai_core_llm_proxy::chat::{
 };
 use sap_ai_core_llm_proxy::convert::{Conversion, ForClient};
 use sap_ai_core_llm_proxy::dialect::openai_responses::freeform::{self, Freeform};
-use sap_ai_core_llm_proxy::dialect::openai_responses::tools::Origin;
+use sap_ai_core_llm_proxy::dialect::openai_responses::tools::{Origin, ToolKind};
 use sap_ai_core_llm_proxy::dialect::openai_responses::{self, Tools};
 use sap_ai_core_llm_proxy::dialect::{ReplyHead, ReplyWriter, Target, anthropic, openai_chat};
 use sap_ai_core_llm_proxy::envelope::Envelope;
@@ -397,7 +397,8 @@ fn responses_writers() -> [openai_responses::Writer; 2] {
     };
     let origin = |name: &str, namespace: Option<&str>, is_custom| {
         let namespace = namespace.map(str::to_owned);
-        Origin { name: name.to_owned(), namespace, is_custom }
+        let kind = if is_custom { ToolKind::Custom } else { ToolKind::Function };
+        Origin { name: name.to_owned(), namespace, kind }
     };
     let tools = Tools::new(vec![
         ("f".to_owned(), origin("the \"patch\"", None, true)),

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use sap_ai_core_llm_proxy::dialect::openai_responses::tools::Origin;
+use sap_ai_core_llm_proxy::dialect::openai_responses::tools::{Origin, ToolKind};
 use sap_ai_core_llm_proxy::dialect::openai_responses::{PassStream, Tools, marks, pass_reply};
 use sap_ai_core_llm_proxy::envelope::{Envelope, items, quoted};
 use sap_ai_core_llm_proxy::families::{Passes, of_model};
@@ -20,7 +20,7 @@ fn tools() -> Tools {
     let origin = |is_custom: bool| Origin {
         name: "t".into(),
         namespace: (!is_custom).then(|| "n".into()),
-        is_custom,
+        kind: if is_custom { ToolKind::Custom } else { ToolKind::Function },
     };
     Tools::new(vec![("t".into(), origin(true)), ("n__t".into(), origin(false))])
 }

@@ -142,8 +142,10 @@ fn item_for<'a>(
     }
     let Ok(mut edited) = Envelope::parse(raw.to_vec()) else { return stays };
     match id {
-        // A call of a tool that takes a text is one of a function there.
-        Some((of, ("ctc_", rest))) if of == mark => edited.set("id", format!("\"fc_{rest}\"")),
+        // A call of another tool is one of a function there.
+        Some((of, ("ctc_" | "tsc_", rest))) if of == mark => {
+            edited.set("id", format!("\"fc_{rest}\""))
+        }
         Some((of, (word, rest))) if of == mark => edited.set("id", format!("\"{word}{rest}\"")),
         Some(_) => {
             edited.remove("id");

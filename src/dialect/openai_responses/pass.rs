@@ -21,7 +21,7 @@ use serde_json::json;
 
 use self::shown::Shown;
 use super::freeform::{self, Freeform};
-use super::tools::Tools;
+use super::tools::{ToolKind, Tools};
 use crate::chat::Usage;
 use crate::dialect::{Passed, Passing};
 use crate::envelope::{Envelope, field, quoted};
@@ -89,6 +89,7 @@ pub struct PassStream {
 struct Call {
     /// `output_index`, as JSON.
     place: Vec<u8>,
+    kind: ToolKind,
     text: Freeform,
 }
 
@@ -186,7 +187,11 @@ impl PassStream {
             _ => {}
         }
         self.tap(&event);
-        let kind = self.edit(&mut event, kind);
+        let number = event.get("sequence_number", "a number").ok().flatten();
+        let Some(kind) = self.edit(&mut event, kind) else {
+            self.count(number);
+            return Passed::Content;
+        };
         let is_begun = self.beginning.is_none();
         match kind.as_ref() {
             "response.created" | "response.queued" | "response.in_progress"
@@ -241,8 +246,8 @@ impl PassStream {
         self.usage = response.as_ref().and_then(usage_of).or(self.usage);
     }
 
-    /// Makes the event what the client is to see. Gives its type, which may be another one.
-    fn edit(&mut self, event: &mut Envelope, kind: String) -> Cow<'static, str> {
+    /// Makes the event what the client is to see. Gives its type, which may be another one; `None` for what it is not to see.
+    fn edit(&mut self, event: &mut Envelope, kind: String) -> Option<Cow<'static, str>> {
         event.edit_in("response", |response| self.shown.edit(response));
         if let Some(response) = event.raw("response").filter(|json| json.starts_with(b"{")) {
             self.response = Some(response.to_vec());
@@ -254,29 +259,32 @@ impl PassStream {
                 self.calls.retain(|call| call.place != place);
             }
             ARGUMENTS_DELTA | ARGUMENTS_DONE => {
-                if let Some(kind) = self.input(event, &kind) {
-                    return kind.into();
+                let place = event.raw("output_index").unwrap_or_default();
+                match self.calls.iter().find(|call| call.place == place).map(|call| call.kind) {
+                    Some(ToolKind::Custom) => return self.input(event, &kind).map(Into::into),
+                    // It is told whole.
+                    Some(ToolKind::Search) => return None,
+                    Some(ToolKind::Function) | None => {}
                 }
             }
             _ => {}
         }
         event.edit_in("item", |item| self.shown.edit_item(item));
         self.shown.edit_id(event, "item_id");
-        kind.into()
+        Some(kind.into())
     }
 
-    /// An item begins: perhaps a call with a text.
+    /// An item begins: perhaps a call of another tool than a function.
     fn open(&mut self, event: &Envelope) {
         const CALLS_MAX: usize = 1000;
-        let is_custom = event.raw("item").is_some_and(|item| self.shown.is_custom(item));
-        let place = event.raw("output_index").filter(|_| is_custom);
+        let Some(kind) = event.raw("item").map(|item| self.shown.kind(item)) else { return };
+        let place = event.raw("output_index").filter(|_| kind != ToolKind::Function);
         if let Some(place) = place.filter(|_| self.calls.len() < CALLS_MAX) {
-            self.calls.push(Call { place: place.to_vec(), text: Freeform::default() });
+            self.calls.push(Call { place: place.to_vec(), kind, text: Freeform::default() });
         }
     }
 
-    /// More of a call's arguments, or all of them, as the text that the tool takes. Gives the event's new type; `None` for
-    /// other calls.
+    /// More of a call's arguments, or all of them, as the text that the tool takes. Gives the event's new type.
     fn input(&mut self, event: &mut Envelope, kind: &str) -> Option<&'static str> {
         let place = event.raw("output_index")?.to_vec();
         let call = self.calls.iter_mut().find(|call| call.place == place)?;
@@ -295,7 +303,7 @@ impl PassStream {
         };
         event.set("type", quoted(kind));
         self.shown.edit_id(event, "item_id");
-        self.shown.rename_id(event, "item_id");
+        self.shown.rename_id(event, "item_id", "ctc_");
         Some(kind)
     }
 }
@@ -413,6 +421,7 @@ impl From<WireUsage> for Usage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::openai_responses::tools::{Origin, SEARCH};
 
     #[test]
     fn a_conversation_is_made_shorter_with_little_said() {
@@ -426,8 +435,12 @@ mod tests {
 
     /// What the client gets of these events, and the status of what fails.
     fn passed(events: &[&str]) -> (String, Option<u16>) {
+        passed_with(&Tools::default(), events)
+    }
+
+    fn passed_with(tools: &Tools, events: &[&str]) -> (String, Option<u16>) {
         let (mut stream, mut frames, mut out) =
-            (PassStream::new("m", &Tools::default(), "0a1b2c3d"), sse::Frames::default(), vec![]);
+            (PassStream::new("m", tools, "0a1b2c3d"), sse::Frames::default(), vec![]);
         events.iter().for_each(|event| frames.push(format!("data: {event}\n\n").as_bytes()));
         frames.finish();
         let mut end = Passed::Nothing;
@@ -445,6 +458,44 @@ mod tests {
     const DELTA: &str = r#"{"type":"response.output_text.delta","item_id":"msg_1","delta":"a"}"#;
     const FAILED: &str = r#"{"type":"response.failed","response":{"id":"resp_1","error":null}}"#;
     const SLOW: &str = r#"{"type":"error","error":{"code":"too_many_requests","message":"m"}}"#;
+
+    #[test]
+    fn a_search_for_tools_is_told_whole() {
+        let origin = Origin { name: SEARCH.into(), namespace: None, kind: ToolKind::Search };
+        let tools = Tools::new(vec![(SEARCH.into(), origin)]);
+        let item = |arguments: &str| {
+            format!(
+                r#"{{"id":"fc_1","type":"function_call","arguments":{arguments},"call_id":"c","name":"tool_search"}}"#
+            )
+        };
+        let event = |kind: &str, more: &str| {
+            format!(r#"{{"type":"response.{kind}","output_index":1,"item_id":"fc_1",{more}}}"#)
+        };
+        let asked = r#""{\"query\":\"q\"}""#;
+        let (out, status) = passed_with(
+            &tools,
+            &[
+                CREATED,
+                &event("output_item.added", &format!(r#""item":{}"#, item("\"\""))),
+                &event("function_call_arguments.delta", r#""delta":"{\"query\":""#),
+                &event("function_call_arguments.done", &format!(r#""arguments":{asked}"#)),
+                &event("output_item.done", &format!(r#""item":{}"#, item(asked))),
+                DELTA,
+            ],
+        );
+        let kinds: Vec<_> = out.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
+        let wanted = ["created", "output_item.added", "output_item.done", "output_text.delta"];
+        assert_eq!(
+            (kinds, status),
+            (wanted.map(|kind| format!("response.{kind}")).iter().map(|k| &**k).collect(), None)
+        );
+        for asked in ["{}", r#"{"query":"q"}"#] {
+            let item = format!(
+                r#"{{"id":"tsc_0a1b2c3d_1","type":"tool_search_call","arguments":{asked},"call_id":"c","execution":"client"}}"#
+            );
+            assert!(out.contains(&item), "{out}");
+        }
+    }
 
     /// So it is still told with its status, and another deployment may answer.
     #[test]

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::freeform::{self, Freeform};
 use super::sealed::{self, Sealed};
-use super::tools::Tools;
+use super::tools::{CLIENT, ToolKind, Tools, search_arguments};
 use crate::chat::{Block, Event, Open, Reply, Seal, Stop, Usage};
 use crate::dialect::{ReplyHead, ReplyWriter, StreamEncoder};
 use crate::envelope::{Envelope, field, quoted};
@@ -211,8 +211,12 @@ impl Stream {
                 }
                 "response.reasoning_summary_text.delta"
             }
-            ItemKind::Call { is_custom: false, .. } => "response.function_call_arguments.delta",
-            ItemKind::Call { is_custom: true, .. } => return self.input(text, out),
+            ItemKind::Call { tool: ToolKind::Function, .. } => {
+                "response.function_call_arguments.delta"
+            }
+            ItemKind::Call { tool: ToolKind::Custom, .. } => return self.input(text, out),
+            // It is told whole.
+            ItemKind::Call { tool: ToolKind::Search, .. } => return,
         };
         opened.more(name, text, &mut self.sequence, out);
     }
@@ -275,14 +279,15 @@ impl Stream {
                 self.frame("response.reasoning_summary_part.done", &fields, out);
             }
             ItemKind::Reasoning { .. } => {}
-            ItemKind::Call { is_custom: false, name, .. } => {
+            ItemKind::Call { tool: ToolKind::Function, name, .. } => {
                 let name = quoted(name);
                 let fields = format!(
                     r#""arguments":{said},"item_id":{id},"name":{name},"output_index":{index}"#
                 );
                 self.frame("response.function_call_arguments.done", &fields, out);
             }
-            ItemKind::Call { is_custom: true, .. } => {
+            ItemKind::Call { tool: ToolKind::Search, .. } => {}
+            ItemKind::Call { tool: ToolKind::Custom, .. } => {
                 let fields = format!(r#""input":{said},"item_id":{id},"output_index":{index}"#);
                 self.frame("response.custom_tool_call_input.done", &fields, out);
             }
@@ -414,7 +419,7 @@ enum ItemKind {
         id: String,
         name: String,
         namespace: Option<String>,
-        is_custom: bool,
+        tool: ToolKind,
     },
 }
 
@@ -449,20 +454,25 @@ impl Item {
             Open::Reasoning => ("rs", ItemKind::Reasoning { is_told: writer.wants_summary }),
             Open::ToolCall { id, name } => {
                 let (id, origin) = (id.clone(), writer.tools.origin(name));
-                let is_custom = origin.is_some_and(|o| o.is_custom);
+                let tool = origin.map_or(ToolKind::Function, |o| o.kind);
                 let namespace = origin.and_then(|o| o.namespace.clone());
                 let name = origin.map_or(name, |o| &o.name).clone();
-                let prefix = if is_custom { "ctc" } else { "fc" };
-                (prefix, ItemKind::Call { id, name, namespace, is_custom })
+                let prefix = match tool {
+                    ToolKind::Function => "fc",
+                    ToolKind::Custom => "ctc",
+                    ToolKind::Search => "tsc",
+                };
+                (prefix, ItemKind::Call { id, name, namespace, tool })
             }
         };
         Item { index, id: item_id(prefix, head, index), kind }
     }
 
-    /// What the block said, as the item says it: a JSON string.
+    /// What the block said, as the item says it: a JSON string, of a search an object.
     fn said(&self, text: &str) -> String {
         match self.kind {
-            ItemKind::Call { is_custom: true, .. } => quoted(&freeform::text(text)),
+            ItemKind::Call { tool: ToolKind::Custom, .. } => quoted(&freeform::text(text)),
+            ItemKind::Call { tool: ToolKind::Search, .. } => search_arguments(text),
             _ => quoted(text),
         }
     }
@@ -499,14 +509,22 @@ impl Item {
                     r#"{{"id":{id},"type":"reasoning",{status}"summary":[{summary}]{encrypted}}}"#
                 )
             }
-            ItemKind::Call { id: call, name, namespace, is_custom } => {
+            ItemKind::Call { id: call, tool: ToolKind::Search, .. } => {
+                let (call, said) = (quoted(call), said.unwrap_or("{}"));
+                format!(
+                    r#"{{"id":{id},"type":"tool_search_call","status":"{status}","arguments":{said},"call_id":{call},"execution":"{CLIENT}"}}"#
+                )
+            }
+            ItemKind::Call { id: call, name, namespace, tool } => {
                 let (call, name, said) = (quoted(call), quoted(name), said.unwrap_or(r#""""#));
                 let namespace =
                     namespace.as_ref().map(|n| format!(r#","namespace":{}"#, quoted(n)));
                 let namespace = namespace.unwrap_or_default();
-                let (kind, says) = match is_custom {
-                    true => ("custom_tool_call", format!(r#""call_id":{call},"input":{said}"#)),
-                    false => ("function_call", format!(r#""arguments":{said},"call_id":{call}"#)),
+                let (kind, says) = match tool {
+                    ToolKind::Custom => {
+                        ("custom_tool_call", format!(r#""call_id":{call},"input":{said}"#))
+                    }
+                    _ => ("function_call", format!(r#""arguments":{said},"call_id":{call}"#)),
                 };
                 format!(
                     r#"{{"id":{id},"type":"{kind}","status":"{status}",{says},"name":{name}{namespace}}}"#
@@ -702,6 +720,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::dialect::openai_responses::tools::{Origin, SEARCH};
 
     fn writer(body: &Value) -> Writer {
         Writer::of(&Envelope::parse(body.to_string().into()).unwrap(), Tools::default())
@@ -790,6 +809,38 @@ mod tests {
         let encrypted = sealed::pack(&Sealed::Thought { text: "hm".into(), seal: seal() });
         let expected = json!([{"id": "rs_7000", "type": "reasoning", "summary": [], "encrypted_content": encrypted}]);
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn a_search_for_tools_is_told_whole() {
+        let origin = Origin { name: SEARCH.into(), namespace: None, kind: ToolKind::Search };
+        let tools = Tools::new(vec![(SEARCH.into(), origin)]);
+        let writer = Writer::of(&Envelope::parse(b"{}".to_vec()).unwrap(), tools);
+        let mut stream = writer.stream(&head());
+        let mut out = vec![];
+        let open = Open::ToolCall { id: "c".into(), name: SEARCH.into() };
+        for event in [
+            Event::Start { id: None },
+            Event::Open(open),
+            Event::Delta("{\"query\":".into()),
+            Event::Delta("\"q\"}".into()),
+            Event::Close,
+            Event::Stop(Stop::ToolCalls),
+        ] {
+            stream.event(&event, &mut out);
+        }
+        let out = String::from_utf8(out).unwrap();
+        let kinds: Vec<_> = out.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
+        let items = ["response.output_item.added", "response.output_item.done"];
+        assert_eq!(kinds[2..4], items);
+        assert_eq!(kinds.len(), 5);
+        let item = |status, asked| {
+            format!(
+                r#""item":{{"id":"tsc_7000","type":"tool_search_call","status":"{status}","arguments":{asked},"call_id":"c","execution":"client"}}"#
+            )
+        };
+        assert!(out.contains(&item("in_progress", "{}")), "{out}");
+        assert!(out.contains(&item("completed", r#"{"query":"q"}"#)), "{out}");
     }
 
     #[test]

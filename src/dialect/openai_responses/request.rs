@@ -14,14 +14,14 @@ use serde_json::value::RawValue;
 
 use super::compact::summed_up;
 use super::sealed::{self, Sealed};
-use super::tools::{DEFINING, Offered, function_name};
+use super::tools::{CLIENT, DEFINING, Offered, SEARCH, function_name, search_result};
 use super::{Responses, Writer, freeform};
 use crate::chat::{Block, Format, MediaKind, Request, Role, Seal, Source, Text, Tool, Turn};
 use crate::dialect::Asked;
 use crate::dialect::reading::{
     arguments, effort, instruct, list, number, output_max, readable, source, without_place,
 };
-use crate::envelope::{Envelope, header_safe};
+use crate::envelope::{Envelope, header_safe, quoted};
 use crate::error::Error;
 
 /// Keys that are read, or mean nothing to a reply.
@@ -232,6 +232,11 @@ struct Item<'a> {
     /// Of a patch.
     #[serde(borrow)]
     operation: Option<&'a RawValue>,
+    /// Of a search for tools: who runs it, and what was found.
+    #[serde(borrow)]
+    execution: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tools: Option<&'a RawValue>,
 }
 
 impl Item<'_> {
@@ -241,6 +246,11 @@ impl Item<'_> {
             (None, Some(_)) => "message",
             (None, None) => "",
         }
+    }
+
+    fn is_clients(&self) -> bool {
+        let client = quoted(CLIENT);
+        self.execution.is_some_and(|who| who.get() == client)
     }
 
     /// The id of the call; some clients know the item's only.
@@ -358,6 +368,18 @@ impl Reader<'_> {
             "" => {
                 let why = "missing; an item has a `type`, a message has a `role`";
                 Err(Error::bad_request(format!("{path}.type"), why))
+            }
+            "tool_search_call" if item.is_clients() => {
+                let id = item.called(path)?;
+                let asked = item.arguments.map(arguments).transpose();
+                let why = |e| Error::bad_request(format!("{path}.arguments"), without_place(&e));
+                let asked = asked.map_err(why)?.unwrap_or_default();
+                self.call(id, SEARCH.to_owned(), asked);
+                Ok(())
+            }
+            "tool_search_output" if item.is_clients() => {
+                let found = quoted(&search_result(item.tools));
+                self.result(item.called(path)?, serde_json::from_str(&found).ok(), path)
             }
             kind if DEFINING.contains(&kind) => Ok(()),
             // Tools that OpenAI runs, and what is newer than this.
@@ -806,6 +828,14 @@ mod tests {
                 vec![
                     r#"Assistant: call c2 apply_patch {"input":"*** \"x\"\n"} None"#,
                     "User: result c2 text Done!",
+                ],
+            ),
+            (
+                json!([{"type": "tool_search_call", "call_id": "t", "execution": "client", "arguments": {"query": "q"}},
+                    {"type": "tool_search_output", "call_id": "t", "execution": "client", "tools": [{"type": "function", "name": "found"}]}]),
+                vec![
+                    r#"Assistant: call t tool_search {"query":"q"} None"#,
+                    "User: result t text Found these tools, which can be called from now on: found",
                 ],
             ),
             (

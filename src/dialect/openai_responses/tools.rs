@@ -1,13 +1,14 @@
 //! Tools of other kinds than functions, as functions: AI Core and other vendors know no others.
 //!
 //! A custom tool takes a text, which becomes the one argument of a function; a namespace is a list of tools, which stand
-//! beside the others under longer names. Tools that OpenAI runs are left out and named.
+//! beside the others under longer names. The search for tools that a client runs itself, and in which Codex hides those of MCP
+//! servers, is a function, too; what it found are further functions. Tools that OpenAI runs are left out and named.
 //!
 //! Left open: what a model makes of a custom tool's grammar that nobody holds it to. It is told the grammar in words.
 
 use serde::Deserialize;
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
 
 use super::freeform::INPUT;
 use crate::chat::ToolChoice;
@@ -29,8 +30,16 @@ pub struct Tools {
 pub struct Origin {
     pub name: String,
     pub namespace: Option<String>,
+    pub kind: ToolKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToolKind {
+    Function,
     /// Takes a text.
-    pub is_custom: bool,
+    Custom,
+    /// Finds further tools, for the client itself.
+    Search,
 }
 
 impl Tools {
@@ -216,6 +225,30 @@ pub fn input_of(body: &Envelope) -> &[u8] {
     body.raw("input").filter(|raw| raw.starts_with(b"[")).unwrap_or(b"[]")
 }
 
+/// The search for tools: its type, which is its function's name, too.
+pub const SEARCH: &str = "tool_search";
+/// Who runs it, where that is not OpenAI.
+pub const CLIENT: &str = "client";
+
+/// What a search was asked, from a function's arguments: an object.
+pub fn search_arguments(arguments: &str) -> String {
+    let object = serde_json::from_str::<Map<String, Value>>(arguments);
+    object.map_or_else(|_| "{}".to_owned(), |_| arguments.to_owned())
+}
+
+/// What a search found, as its function's result.
+pub fn search_result(tools: Option<&RawValue>) -> String {
+    let mut reader = Reader::default();
+    let found = tools.map(|tools| reader.list(tools.get().as_bytes(), "tools"));
+    let names: Vec<_> = reader.found.iter().map(|f| f.function.name.as_str()).collect();
+    match found {
+        Some(Ok(())) if !names.is_empty() => {
+            format!("Found these tools, which can be called from now on: {}", names.join(", "))
+        }
+        _ => "Found no tools.".to_owned(),
+    }
+}
+
 /// The types of items that are no part of the conversation, but tools from then on.
 pub const DEFINING: [&str; 2] = ["additional_tools", "tool_search_output"];
 
@@ -308,6 +341,8 @@ struct WireTool<'a> {
     format: Option<&'a RawValue>,
     #[serde(borrow)]
     tools: Option<&'a RawValue>,
+    /// Who runs a search.
+    execution: Option<String>,
 }
 
 /// Of a custom tool.
@@ -358,6 +393,9 @@ impl Reader {
             // Anthropic's word for a function.
             (Some("custom"), _) => plain_function(wire, raw, path, space)?,
             (Some("namespace"), _) if space.is_none() => return self.namespace(wire, path),
+            (Some(SEARCH), _) if space.is_none() && wire.execution.as_deref() == Some(CLIENT) => {
+                search(wire)
+            }
             (Some(kind), _) => {
                 self.types.push(kind.to_owned());
                 return Ok(());
@@ -414,7 +452,7 @@ fn plain_function(
     space: &mut Option<Space>,
 ) -> Result<Found, Error> {
     let own = named(wire.name, path)?;
-    let (name, origin) = placed(&own, space, false);
+    let (name, origin) = placed(&own, space, ToolKind::Function);
     let own_description = wire.description.filter(|d| !d.trim().is_empty());
     let description = with_space(own_description.clone(), space);
     let schema = wire.parameters.or(wire.input_schema).map(|s| s.get().to_owned());
@@ -442,7 +480,7 @@ fn plain_function(
 /// A tool that takes a text.
 fn custom(wire: WireTool, path: &str, space: &mut Option<Space>) -> Result<Found, Error> {
     let own = named(wire.name, path)?;
-    let (name, origin) = placed(&own, space, true);
+    let (name, origin) = placed(&own, space, ToolKind::Custom);
     let mut description = with_space(wire.description, space).unwrap_or_default();
     let format = wire.format.and_then(|raw| serde_json::from_str::<WireFormat>(raw.get()).ok());
     let grammar = format.and_then(|f| Some((f.syntax, f.definition?)));
@@ -477,14 +515,28 @@ fn custom(wire: WireTool, path: &str, space: &mut Option<Space>) -> Result<Found
     Ok(Found { function: Function { name, description: Some(description), schema, json }, origin })
 }
 
+/// The search for further tools. It has no name but its type.
+fn search(wire: WireTool) -> Found {
+    let name = SEARCH.to_owned();
+    let schema = wire.parameters.map_or(r#"{"type":"object"}"#, |schema| schema.get()).to_owned();
+    let description = wire.description.filter(|d| !d.trim().is_empty());
+    let told = description.as_ref().map(|d| format!(r#","description":{}"#, quoted(d)));
+    let json = format!(
+        r#"{{"type":"function","name":"{SEARCH}"{},"parameters":{schema},"strict":false}}"#,
+        told.unwrap_or_default()
+    );
+    let origin = Some(Origin { name: name.clone(), namespace: None, kind: ToolKind::Search });
+    Found { function: Function { name, description, schema: Some(schema), json }, origin }
+}
+
 /// The function's name, and whose it is where that is not its own.
-fn placed(own: &str, space: &Option<Space>, is_custom: bool) -> (String, Option<Origin>) {
+fn placed(own: &str, space: &Option<Space>, kind: ToolKind) -> (String, Option<Origin>) {
     let namespace = space.as_ref().map(|space| space.name.clone());
-    if namespace.is_none() && !is_custom {
+    if namespace.is_none() && kind == ToolKind::Function {
         return (own.to_owned(), None);
     }
     let name = function_name(own, namespace.as_deref());
-    (name, Some(Origin { name: own.to_owned(), namespace, is_custom }))
+    (name, Some(Origin { name: own.to_owned(), namespace, kind }))
 }
 
 /// The first tool of a namespace says what that is for.
@@ -613,20 +665,43 @@ mod tests {
             {"type": "function", "name": "f"},
             {"type": "custom", "name": "apply_patch"},
             {"type": "namespace", "name": "mcp__a__", "tools": [{"type": "function", "name": "f"}, {"type": "custom", "name": "c"}]},
+            {"type": "tool_search", "execution": "client", "description": "Finds."},
             {"type": "tool_search"}, {"type": "web_search"}, {"type": "web_search"},
         ]}))
         .unwrap();
-        assert_eq!(names(&offered), ["f", "apply_patch", "mcp__a__f", "mcp__a__c"]);
+        assert_eq!(names(&offered), ["f", "apply_patch", "mcp__a__f", "mcp__a__c", "tool_search"]);
         let origin = |name| offered.tools.origin(name).cloned();
-        let expected = |name: &str, namespace: Option<&str>, is_custom| {
+        let expected = |name: &str, namespace: Option<&str>, kind| {
             let (name, namespace) = (name.to_owned(), namespace.map(str::to_owned));
-            Some(Origin { name, namespace, is_custom })
+            Some(Origin { name, namespace, kind })
         };
         assert_eq!(origin("f"), None);
-        assert_eq!(origin("apply_patch"), expected("apply_patch", None, true));
-        assert_eq!(origin("mcp__a__f"), expected("f", Some("mcp__a__"), false));
-        assert_eq!(origin("mcp__a__c"), expected("c", Some("mcp__a__"), true));
+        assert_eq!(origin("apply_patch"), expected("apply_patch", None, ToolKind::Custom));
+        assert_eq!(origin("mcp__a__f"), expected("f", Some("mcp__a__"), ToolKind::Function));
+        assert_eq!(origin("mcp__a__c"), expected("c", Some("mcp__a__"), ToolKind::Custom));
+        assert_eq!(origin("tool_search"), expected("tool_search", None, ToolKind::Search));
         assert_eq!(offered.dropped, ["tools[] of type tool_search", "tools[] of type web_search"]);
+    }
+
+    #[test]
+    fn a_search_for_tools() {
+        for (arguments, asked) in [
+            (r#"{"query":"a\n"}"#, r#"{"query":"a\n"}"#),
+            ("", "{}"),
+            ("[1]", "{}"),
+            (r#"{"a""#, "{}"),
+        ] {
+            assert_eq!(search_arguments(arguments), asked);
+        }
+        let found = json!([
+            {"type": "namespace", "name": "mcp__a", "tools": [{"type": "function", "name": "f"}, {"type": "custom", "name": "g"}]},
+            {"type": "function", "name": "h"}, {"type": "web_search"},
+        ]);
+        let result = |json: &str| search_result(serde_json::from_str(json).ok());
+        assert!(result(&found.to_string()).ends_with(" from now on: mcp__a__f, mcp__a__g, h"));
+        for none in ["[]", "[5]", r#"{"a":1}"#, "[", ""] {
+            assert_eq!(result(none), "Found no tools.");
+        }
     }
 
     #[test]

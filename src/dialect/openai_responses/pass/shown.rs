@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use super::super::tools::{Origin, Tools};
+use super::super::tools::{CLIENT, Origin, ToolKind, Tools, search_arguments};
 use super::super::{freeform, marks};
 use crate::envelope::{Envelope, field, items, listed, quoted};
 
@@ -68,19 +68,30 @@ impl Shown {
         if let Some(namespace) = &origin.namespace {
             item.set("namespace", quoted(namespace));
         }
-        if origin.is_custom {
-            let arguments = item.get::<String>("arguments", "a string").ok().flatten();
-            item.set("type", "\"custom_tool_call\"");
-            item.rename("arguments", "input");
-            item.set("input", quoted(&freeform::text(&arguments.unwrap_or_default())));
-            self.rename_id(item, "id");
+        let arguments = item.get::<String>("arguments", "a string").ok().flatten();
+        let arguments = arguments.unwrap_or_default();
+        match origin.kind {
+            ToolKind::Function => {}
+            ToolKind::Custom => {
+                item.set("type", "\"custom_tool_call\"");
+                item.rename("arguments", "input");
+                item.set("input", quoted(&freeform::text(&arguments)));
+                self.rename_id(item, "id", "ctc_");
+            }
+            ToolKind::Search => {
+                item.set("type", "\"tool_search_call\"");
+                item.remove("name");
+                item.set("arguments", search_arguments(&arguments));
+                item.set("execution", quoted(CLIENT));
+                self.rename_id(item, "id", "tsc_");
+            }
         }
     }
 
-    /// Whether an item is the call of a tool that takes a text.
-    pub fn is_custom(&self, item: &[u8]) -> bool {
+    /// What kind of tool an item calls.
+    pub fn kind(&self, item: &[u8]) -> ToolKind {
         let origin = self.origin(field(item, "type"), field(item, "name"));
-        origin.is_some_and(|origin| origin.is_custom)
+        origin.map_or(ToolKind::Function, |origin| origin.kind)
     }
 
     /// The tool that is called, where the client knows it by another name or kind.
@@ -99,10 +110,10 @@ impl Shown {
         object.set_raw(key, marked);
     }
 
-    /// The id of a function's call as that of a custom tool's.
-    pub fn rename_id(&self, object: &mut Envelope, key: &str) {
+    /// The id of a function's call as that of another tool's.
+    pub fn rename_id(&self, object: &mut Envelope, key: &str, begins: &str) {
         let id = object.raw(key).and_then(|id| id.strip_prefix(b"\"fc_"));
-        if let Some(id) = id.map(|rest| [b"\"ctc_", rest].concat()) {
+        if let Some(id) = id.map(|rest| [b"\"", begins.as_bytes(), rest].concat()) {
             object.set_raw(key, id);
         }
     }

@@ -80,6 +80,7 @@ fn text(object: &Envelope, key: &str) -> Option<String> {
 mod tests {
     use super::*;
     use crate::dialect::openai_responses::Tools;
+    use crate::dialect::openai_responses::tools::ToolKind;
 
     fn edited(model: &str, body: &str) -> (String, String, Tools) {
         let mut body = Envelope::parse(body.into()).unwrap();
@@ -216,6 +217,12 @@ mod tests {
                 r#"{"type":"reasoning","id":"rs_0a1b2c3d_1","encrypted_content":"0a1b2c3d.g"},{"role":"assistant"}"#,
                 "input[] of type web_search_call",
             ),
+            // A search that the client runs itself.
+            (
+                r#"{"type":"tool_search_call","id":"tsc_0a1b2c3d_1","call_id":"c","status":"completed","execution":"client","arguments":{"query":"a \"b\""}},{"type":"tool_search_output","call_id":"c","status":"completed","execution":"client","tools":[]}"#,
+                r#"{"type":"function_call","call_id":"c","status":"completed","arguments":"{\"query\":\"a \\\"b\\\"\"}","name":"tool_search"},{"type":"function_call_output","call_id":"c","status":"completed","output":"Found no tools."}"#,
+                "",
+            ),
             (
                 r#"{"type":"tool_search_call","call_id":"c"},{"type":"tool_search_output","call_id":"c"},{"type":"additional_tools","tools":[]},{"role":"user"}"#,
                 r#"{"role":"user"}"#,
@@ -266,7 +273,10 @@ mod tests {
         let names: Vec<_> = functions.iter().filter_map(|f| text(f, "name")).collect();
         assert_eq!((names.join(" "), &*lost), ("f c n__g".into(), "tools[] of type web_search"));
         assert_eq!(functions[0].to_bytes(), F.as_bytes());
-        assert!(tools.origin("c").is_some_and(|c| c.is_custom) && tools.origin("f").is_none());
+        assert!(
+            tools.origin("c").is_some_and(|c| c.kind == ToolKind::Custom)
+                && tools.origin("f").is_none()
+        );
         let space = tools.origin("n__g").map(|g| (&*g.name, g.namespace.as_deref()));
         assert_eq!(space, Some(("g", Some("n"))));
         assert_eq!(tools.told().next(), Some(("tools", format!("[{F},{C},{N},{W}]").as_bytes())));

@@ -4,7 +4,9 @@
 use std::borrow::Cow;
 
 use super::{Lost, text};
-use crate::dialect::openai_responses::tools::{DEFINING, function_name};
+use crate::dialect::openai_responses::tools::{
+    CLIENT, DEFINING, SEARCH, function_name, search_result,
+};
 use crate::dialect::openai_responses::{freeform, marks, summed_up};
 use crate::envelope::{Envelope, each_field, items, listed, quoted};
 
@@ -57,6 +59,8 @@ struct Item<'a> {
     id: Option<&'a str>,
     content: Option<&'a str>,
     has_namespace: bool,
+    /// The client runs it: a search for tools.
+    is_clients: bool,
 }
 
 impl<'a> Item<'a> {
@@ -68,6 +72,7 @@ impl<'a> Item<'a> {
             b"id" => item.id = string(value),
             b"encrypted_content" => item.content = string(value),
             b"namespace" => item.has_namespace = true,
+            b"execution" => item.is_clients = string(value) == Some(CLIENT),
             _ => {}
         });
         item
@@ -86,6 +91,7 @@ impl<'a> Item<'a> {
         match self.kind() {
             "message" => self.role == Some("assistant"),
             "reasoning" | "function_call" | "custom_tool_call" | "local_shell_call" => true,
+            "tool_search_call" => self.is_clients,
             _ => false,
         }
     }
@@ -126,6 +132,8 @@ impl<'a> Item<'a> {
                 }
                 None
             }
+            "tool_search_call" if self.is_clients => self.edited(call_of_search),
+            "tool_search_output" if self.is_clients => self.edited(result_of_search),
             // Its tools are among the request's now.
             kind if DEFINING.contains(&kind) => None,
             kind => {
@@ -209,6 +217,23 @@ fn result_of_shell(result: &mut Envelope) {
         result.rename("id", "call_id");
     }
     result.set("type", "\"function_call_output\"");
+}
+
+fn call_of_search(call: &mut Envelope) {
+    let asked = call.raw("arguments").map(|json| String::from_utf8_lossy(json).into_owned());
+    call.set("type", "\"function_call\"");
+    call.remove("execution");
+    call.set("name", quoted(SEARCH));
+    call.set("arguments", quoted(&asked.unwrap_or_else(|| "{}".to_owned())));
+}
+
+fn result_of_search(result: &mut Envelope) {
+    let found = result.raw("tools").and_then(|tools| serde_json::from_slice(tools).ok());
+    let output = quoted(&search_result(found));
+    result.set("type", "\"function_call_output\"");
+    result.remove("execution");
+    result.remove("tools");
+    result.set("output", output);
 }
 
 /// What is between the quotes of a JSON string.
