@@ -145,6 +145,8 @@ pub struct Tool {
     pub description: Option<String>,
     /// A JSON schema, as the client wrote it.
     pub schema: Option<String>,
+    /// Whether calls have to be of the schema, word for word.
+    pub is_strict: bool,
     pub cache: Option<CachePoint>,
 }
 

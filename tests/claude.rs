@@ -67,6 +67,7 @@ fn a_request_with_everything() {
             description: Some("Finds trains.".into()),
             schema: Some(r#"{"type":"object","properties":{"at":{"maximum":1.10}}}"#.into()),
             cache,
+            is_strict: false,
         }],
         is_single_call: true,
         output_max: Some(9_000),
@@ -100,7 +101,7 @@ fn a_request_with_everything() {
 fn parts_of_requests() {
     let tool = |schema: Option<&str>| {
         let schema = schema.map(str::to_owned);
-        vec![Tool { name: "f".into(), description: None, schema, cache: None }]
+        vec![Tool { name: "f".into(), description: None, schema, cache: None, is_strict: false }]
     };
     let choice = |choice, is_single_call| Request {
         tools: tool(None),
@@ -176,7 +177,13 @@ fn what_cannot_be_carried_is_refused() {
     }
     let tool = |schema: &str| {
         let schema = Some(schema.to_owned());
-        let tools = vec![Tool { name: "f".into(), description: None, schema, cache: None }];
+        let tools = vec![Tool {
+            name: "f".into(),
+            description: None,
+            schema,
+            cache: None,
+            is_strict: false,
+        }];
         Request { tools, ..hi() }
     };
     let table = [

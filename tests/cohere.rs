@@ -202,7 +202,7 @@ fn what_cannot_be_carried_is_refused() {
 }
 
 fn tool(name: &str) -> Tool {
-    Tool { name: name.into(), description: None, schema: None, cache: None }
+    Tool { name: name.into(), description: None, schema: None, cache: None, is_strict: false }
 }
 
 fn image(media_type: &str) -> Block {

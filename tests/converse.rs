@@ -237,7 +237,7 @@ fn adapted(request: &mut Request) -> Result<String, Error> {
 }
 
 fn tool(name: &str) -> Tool {
-    Tool { name: name.into(), description: None, schema: None, cache: None }
+    Tool { name: name.into(), description: None, schema: None, cache: None, is_strict: false }
 }
 
 fn media(kind: MediaKind, media_type: &str, name: Option<&str>) -> Block {

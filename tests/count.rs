@@ -130,6 +130,7 @@ fn tools_bring_the_words_of_the_vendor() {
         description: Some("Reads a file.".to_owned()),
         schema: Some(r#"{"type":"object","properties":{}}"#.to_owned()),
         cache: None,
+        is_strict: false,
     };
     let with = |tools, tool_choice| {
         let request = Request { tools, tool_choice, ..Request::default() };

@@ -232,6 +232,7 @@ fn tools() -> Request {
         description: schema.map(|_| "Tells the weather.".into()),
         schema: schema.map(String::from),
         cache: None,
+        is_strict: false,
     };
     // As the client wrote it.
     let schema = r#"{ "type": "object", "properties": {"days": {"const": 1.10}}, "$schema": "x" }"#;

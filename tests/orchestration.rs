@@ -276,8 +276,15 @@ fn with_all(is_claude: bool) -> Request {
             description: Some("Free berths".into()),
             schema: Some(r#"{"type":"object","properties":{"pier":{"type":"number"}}}"#.into()),
             cache: Some(CachePoint::FiveMinutes),
+            is_strict: false,
         },
-        Tool { name: "berths".into(), description: None, schema: None, cache: None },
+        Tool {
+            name: "berths".into(),
+            description: None,
+            schema: None,
+            cache: None,
+            is_strict: false,
+        },
     ];
     request.tool_choice = Some(match is_claude {
         true => ToolChoice::Auto,

@@ -385,6 +385,30 @@ fn tools_that_are_no_functions_are_the_clients_own_again() {
     }
 }
 
+#[test]
+fn a_strict_function_stays_strict_where_the_model_knows_of_it() {
+    let proxy = Proxy::start();
+    let parameters = json!({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": false});
+    let function = |strict: bool| json!({"name": "f", "strict": strict, "parameters": parameters});
+    for strict in [true, false] {
+        let mut flat = function(strict);
+        flat["type"] = json!("function");
+        let reply = create(&proxy, &json!({"model": "gpt-4o", "input": "hi", "tools": [flat]}));
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        let sent: Value = serde_json::from_slice(&proxy.last().body).unwrap();
+        assert_eq!(sent["tools"][0]["function"]["strict"] == true, strict, "{sent}");
+        let reply = proxy.chat(&json!({
+            "model": ONCE,
+            "reasoning_effort": "low",
+            "messages": [{"role": "user", "content": "hi"}],
+            "tools": [{"type": "function", "function": function(strict)}],
+        }));
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        let sent: Value = serde_json::from_slice(&proxy.last().body).unwrap();
+        assert_eq!(sent["tools"][0]["strict"], strict, "{sent}");
+    }
+}
+
 // ── the rest ─────────────────────────────────────────────────────────────────────────────────────
 
 #[test]

@@ -170,6 +170,7 @@ impl Fit {
             )),
             schema: Some(schema),
             cache: None,
+            is_strict: false,
         };
         request.tools.insert(0, answer);
         undo.answer = Some(Answer { tool: name, is_wrapped, ..Answer::default() });
@@ -335,7 +336,7 @@ fn names(tools: &[Tool]) -> Vec<String> {
 
 fn stub(name: String) -> Tool {
     let description = Some("No longer available; do not call it.".to_owned());
-    Tool { name, description, schema: None, cache: None }
+    Tool { name, description, schema: None, cache: None, is_strict: false }
 }
 
 fn user(text: &str) -> Turn {
@@ -575,8 +576,13 @@ mod tests {
 
     #[test]
     fn names_and_ids_fit_and_come_back() {
-        let tool =
-            |name: &str| Tool { name: name.into(), description: None, schema: None, cache: None };
+        let tool = |name: &str| Tool {
+            name: name.into(),
+            description: None,
+            schema: None,
+            cache: None,
+            is_strict: false,
+        };
         let mut request = turns(vec![(Role::User, vec![Block::text("hi")])]);
         request.tools = ["a.b", "a_b", "1st", "a_very_long_name_for_a_tool"].map(tool).into();
         request.tool_choice = Some(ToolChoice::Named("a.b".into()));

@@ -580,8 +580,13 @@ mod tests {
 
     /// Three tools, a text of the system, a call and its result between two texts, marked at these places.
     fn marked(marks: &[(usize, CachePoint)]) -> Request {
-        let tool =
-            |name: &str| Tool { name: name.into(), description: None, schema: None, cache: None };
+        let tool = |name: &str| Tool {
+            name: name.into(),
+            description: None,
+            schema: None,
+            cache: None,
+            is_strict: false,
+        };
         let turn = |role, block| Turn { role, blocks: vec![block] };
         let mut request = Request {
             tools: ["a", "b", "c"].map(tool).into(),

@@ -182,8 +182,13 @@ mod tests {
             assert_eq!(*id, if is_mistral { mistral::nine("call_1") } else { "call_1".into() });
         }
         let mut request = request();
-        request.tools =
-            vec![Tool { name: "f".into(), description: None, schema: None, cache: None }];
+        request.tools = vec![Tool {
+            name: "f".into(),
+            description: None,
+            schema: None,
+            cache: None,
+            is_strict: false,
+        }];
         request.thinking = effort(Effort::High);
         adapt(&mut request, "gpt-5.5").unwrap();
         assert_eq!(request.thinking, None);

@@ -472,7 +472,7 @@ fn what_is_written_for_openai_is_read_as_it_was() {
     check(800, &request(), |body| {
         let mut read = decode(&body).unwrap().request;
         fit.apply(&mut read);
-        let extras = Extras { caches: true, reasoning: false };
+        let extras = Extras { caches: true, reasoning: false, strict: false };
         let Ok(messages) = encode::messages(&read, extras) else { return Ok(()) };
         let tools = encode::tools(&read, extras).unwrap();
         let written = json!({

@@ -241,6 +241,7 @@ fn tools(body: &Envelope, request: &mut Request) -> Result<(), Error> {
             description: wire.description.filter(|d| !d.trim().is_empty()),
             schema: wire.input_schema.map(|s| s.get().to_owned()).filter(|s| s != "null"),
             cache: wire.cache_control.map(|c| c.point()),
+            is_strict: false,
         });
     }
     drop_tools_of(dropped, request);
@@ -989,6 +990,7 @@ mod tests {
                         description: None,
                         schema: None,
                         cache: None,
+                        is_strict: false,
                     }],
                     tool_choice: Some(ToolChoice::Named("f".into())),
                     is_single_call: true,
@@ -1021,8 +1023,15 @@ mod tests {
                             description: Some("d".into()),
                             schema: Some(r#"{"type":"object"}"#.into()),
                             cache: Some(CachePoint::FiveMinutes),
+                            is_strict: false,
                         },
-                        Tool { name: "g".into(), description: None, schema: None, cache: None },
+                        Tool {
+                            name: "g".into(),
+                            description: None,
+                            schema: None,
+                            cache: None,
+                            is_strict: false,
+                        },
                     ],
                     dropped: vec![
                         "tools[].strict".into(),

@@ -50,7 +50,7 @@ impl UpstreamDialect for Orchestration {
 
     fn encode(&self, request: &Request, target: &Target<'_>) -> Result<Vec<u8>, Error> {
         let is_claude = is_claude(target.model);
-        let extras = Extras { caches: is_claude, reasoning: is_claude };
+        let extras = Extras { caches: is_claude, reasoning: is_claude, strict: false };
         let mut messages = encode::messages(request, extras)?;
         let mut values = BTreeMap::new();
         let last = messages.pop().map(|last| placeheld(last, &mut values));

@@ -217,6 +217,7 @@ struct WireTool {
     description: Option<String>,
     parameters: Option<Box<RawValue>>,
     input_schema: Option<Box<RawValue>>,
+    strict: Option<bool>,
     cache_control: Option<CacheControl>,
 }
 
@@ -225,6 +226,7 @@ struct Function {
     name: String,
     description: Option<String>,
     parameters: Option<Box<RawValue>>,
+    strict: Option<bool>,
     cache_control: Option<CacheControl>,
 }
 
@@ -241,6 +243,7 @@ impl WireTool {
             name,
             description: self.description,
             parameters: self.parameters.or(self.input_schema),
+            strict: self.strict,
             cache_control: None,
         };
         let function = self.function.or_else(|| self.name.map(flat))?;
@@ -249,6 +252,7 @@ impl WireTool {
             name: function.name,
             description: function.description.filter(|d| !d.trim().is_empty()),
             schema: function.parameters.map(|p| p.get().to_owned()).filter(|p| p != "null"),
+            is_strict: function.strict.unwrap_or(false),
             cache: cache.map(|c| c.point()),
         })
     }

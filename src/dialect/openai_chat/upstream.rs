@@ -40,10 +40,11 @@ impl UpstreamDialect for Chat {
     fn encode(&self, request: &Request, target: &Target<'_>) -> Result<Vec<u8>, Error> {
         let options = (target.is_stream && self.0.has_usage_option())
             .then_some(StreamOptions { include_usage: true });
+        let extras = Extras { strict: self.0 == Quirks::None, ..Extras::default() };
         let body = Body {
             model: target.model,
-            messages: encode::messages(request, Extras::default())?,
-            tools: encode::tools(request, Extras::default())?,
+            messages: encode::messages(request, extras)?,
+            tools: encode::tools(request, extras)?,
             response_format: encode::response_format(&request.format)?,
             params: encode::params(request),
             stream: target.is_stream,

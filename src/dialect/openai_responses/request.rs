@@ -162,6 +162,7 @@ fn offer(offered: Offered, request: &mut Request) -> super::Tools {
         name: function.name,
         description: function.description,
         schema: function.schema,
+        is_strict: function.is_strict,
         cache: None,
     }));
     request.tool_choice = offered.choice;

@@ -99,6 +99,7 @@ pub struct Function {
     pub description: Option<String>,
     /// A JSON schema, as the client wrote it.
     pub schema: Option<String>,
+    pub is_strict: bool,
     /// As `/responses` has it: the client's own bytes, where it is a function there, too.
     pub json: String,
 }
@@ -339,6 +340,7 @@ struct WireTool<'a> {
     function: Option<&'a RawValue>,
     #[serde(borrow)]
     format: Option<&'a RawValue>,
+    strict: Option<bool>,
     #[serde(borrow)]
     tools: Option<&'a RawValue>,
     /// Who runs a search.
@@ -474,7 +476,8 @@ fn plain_function(
         json.set("description", quoted(description));
     }
     let json = String::from_utf8_lossy(&json.into_bytes()).into_owned();
-    Ok(Found { function: Function { name, description, schema, json }, origin })
+    let is_strict = wire.strict.unwrap_or(false);
+    Ok(Found { function: Function { name, description, schema, is_strict, json }, origin })
 }
 
 /// A tool that takes a text.
@@ -512,7 +515,8 @@ fn custom(wire: WireTool, path: &str, space: &mut Option<Space>) -> Result<Found
         "strict": false,
     });
     let (json, schema) = (json.to_string(), Some(schema.to_string()));
-    Ok(Found { function: Function { name, description: Some(description), schema, json }, origin })
+    let (description, is_strict) = (Some(description), false);
+    Ok(Found { function: Function { name, description, schema, is_strict, json }, origin })
 }
 
 /// The search for further tools. It has no name but its type.

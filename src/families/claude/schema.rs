@@ -121,7 +121,8 @@ mod tests {
 
     fn settled(schema: &str) -> Result<(String, String), Error> {
         let schema = Some(schema.to_owned());
-        let mut tool = Tool { name: "f".into(), description: None, schema, cache: None };
+        let mut tool =
+            Tool { name: "f".into(), description: None, schema, cache: None, is_strict: false };
         let lost = settle(&mut tool)?;
         Ok((tool.schema.unwrap_or_default(), lost.join(", ")))
     }

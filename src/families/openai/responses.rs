@@ -189,7 +189,13 @@ mod tests {
             ("gpt-5.5", Some(Thinking::Budget(9000)), Some(Thinking::Budget(9000))),
         ];
         for (model, thinking, expected) in table {
-            let tool = Tool { name: "f".into(), description: None, schema: None, cache: None };
+            let tool = Tool {
+                name: "f".into(),
+                description: None,
+                schema: None,
+                cache: None,
+                is_strict: false,
+            };
             let mut request = Request {
                 thinking,
                 tools: vec![tool],

@@ -12,11 +12,13 @@ use crate::chat::{
 use crate::error::Error;
 use crate::media;
 
-/// What Claude takes in this grammar and no other model does.
+/// What some models take in this grammar and others do not.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Extras {
     pub caches: bool,
     pub reasoning: bool,
+    /// Tools whose calls have to be of their schema.
+    pub strict: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -105,6 +107,8 @@ struct Function<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
     parameters: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strict: Option<bool>,
 }
 
 #[derive(Debug, Serialize)]
@@ -301,6 +305,7 @@ fn function(tool: &chat::Tool, extras: Extras) -> Result<Tool<'_>, Error> {
         name: &tool.name,
         description: tool.description.as_deref(),
         parameters: raw(schema, "tools")?,
+        strict: (tool.is_strict && extras.strict).then_some(true),
     };
     let cache_control = tool.cache.filter(|_| extras.caches).map(cache_control);
     Ok(Tool { r#type: "function", function, cache_control })

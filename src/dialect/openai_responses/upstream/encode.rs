@@ -296,7 +296,13 @@ fn function(tool: &Tool) -> Result<Function<'_>, Error> {
     let schema = tool.schema.as_deref().unwrap_or(r#"{"type":"object","properties":{}}"#);
     let description = tool.description.as_deref();
     let parameters = raw(schema, "tools")?;
-    Ok(Function { r#type: "function", name: &tool.name, description, parameters, strict: false })
+    Ok(Function {
+        r#type: "function",
+        name: &tool.name,
+        description,
+        parameters,
+        strict: tool.is_strict,
+    })
 }
 
 fn choice(choice: &ToolChoice) -> Choice<'_> {
@@ -459,6 +465,7 @@ mod tests {
             description: Some("d".into()),
             schema: Some(schema.clone()),
             cache: Some(CachePoint::OneHour),
+            is_strict: false,
         };
         let request = Request {
             system: vec![block()],
@@ -487,7 +494,13 @@ mod tests {
             turns: vec![turn(Role::User, vec![Block::text("hi")])],
             ..Request::default()
         };
-        let tool = || Tool { name: "f".into(), description: None, schema: None, cache: None };
+        let tool = || Tool {
+            name: "f".into(),
+            description: None,
+            schema: None,
+            cache: None,
+            is_strict: false,
+        };
         let with_tools = |tool_choice, is_single_call| Request {
             tools: vec![tool()],
             tool_choice,
