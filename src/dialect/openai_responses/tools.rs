@@ -530,8 +530,10 @@ fn search(wire: WireTool) -> Found {
         told.unwrap_or_default()
     );
     let origin = Some(Origin { name: name.clone(), namespace: None, kind: ToolKind::Search });
-    let (schema, is_strict) = (Some(schema), false);
-    Found { function: Function { name, description, schema, is_strict, json }, origin }
+    Found {
+        function: Function { name, description, schema: Some(schema), is_strict: false, json },
+        origin,
+    }
 }
 
 /// The function's name, and whose it is where that is not its own.
