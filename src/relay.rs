@@ -227,8 +227,7 @@ impl Relay {
         let is_stream = can_stream.contains(&route.action)
             && body.get::<bool>("stream", "true or false")?.unwrap_or(false);
         if is_stream {
-            exchange.line.borrow_mut().is_stream = true;
-            exchange.keep_alive.set(Some(Duration::from_millis(self.limits.keep_alive_ms)));
+            exchange.will_stream(self);
         }
         let action = route.action;
         let wanted = Wanted { action, name: &name, model, is_long_context, is_stream };

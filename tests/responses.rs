@@ -69,6 +69,39 @@ fn ids_that_are_none_are_not_found() {
     assert!(proxy.inferences().is_empty());
 }
 
+/// AI Core would take such a path for another.
+#[test]
+fn a_mark_alone_is_no_id() {
+    let proxy = Proxy::start();
+    let id = id_of(&create(&proxy, &hi(ONCE)));
+    let mark = id.split('_').nth(1).unwrap();
+    let before = proxy.inferences().len();
+    for (method, rest) in
+        [("GET", ""), ("DELETE", ""), ("GET", "/input_items"), ("POST", "/cancel")]
+    {
+        let reply = send(&proxy, method, &format!("/_{mark}_{rest}"), b"");
+        assert_eq!(reply.status, 404, "{method} {rest}: {}", reply.text());
+    }
+    assert_eq!(proxy.inferences().len(), before);
+}
+
+#[test]
+fn what_is_over_is_not_streamed_again() {
+    let proxy = Proxy::start();
+    for model in [CONVERTED[0], ONCE] {
+        let id = id_of(&create(&proxy, &hi(model)));
+        let reply = get(&proxy, &format!("/{id}?stream=true"));
+        assert_eq!(reply.status, 400, "{model}: {}", reply.text());
+        assert!(reply.text().contains("background"), "{}", reply.text());
+        assert_eq!(get(&proxy, &format!("/{id}?stream=false")).status, 200, "{model}");
+        // Nothing else is a stream, whatever is asked.
+        let items = get(&proxy, &format!("/{id}/input_items?stream=true"));
+        assert_eq!((items.status, &items.json()["object"]), (200, &json!("list")), "{model}");
+        let deleted = send(&proxy, "DELETE", &format!("/{id}?stream=true"), b"");
+        assert_eq!((deleted.status, &deleted.json()["deleted"]), (200, &json!(true)), "{model}");
+    }
+}
+
 #[test]
 fn what_is_not_to_be_stored_is_not() {
     let proxy = Proxy::start();

@@ -29,7 +29,7 @@ pub(super) struct Exchange {
     pub(super) line: RefCell<RequestLine>,
     began_at: Instant,
     /// How long a stream's client may hear nothing before it hears a keep-alive.
-    pub(super) keep_alive: Cell<Option<Duration>>,
+    keep_alive: Cell<Option<Duration>>,
     last_heard: Cell<Instant>,
     has_head: Cell<bool>,
     pub(super) has_content: Cell<bool>,
@@ -74,6 +74,12 @@ impl Exchange {
         };
         let codings = encoding::codings(header)?;
         encoding::decoded(self.client.body(bytes_max)?, &codings, bytes_max)
+    }
+
+    /// From now on the client hears keep-alives.
+    pub(super) fn will_stream(&self, relay: &Relay) {
+        self.line.borrow_mut().is_stream = true;
+        self.keep_alive.set(Some(Duration::from_millis(relay.limits.keep_alive_ms)));
     }
 
     pub(super) fn next_try(&self, deployment: &Deployment) {

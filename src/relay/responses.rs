@@ -48,6 +48,8 @@ impl Relay {
             return Err(lost());
         }
         if let Some((mark, own)) = marks::unmarked(id) {
+            // Without an id the path would be another one.
+            let own = Some(own).filter(|own| !own.is_empty()).ok_or_else(lost)?;
             let (model, deployment) = self.models.marked(mark).ok_or_else(lost)?;
             exchange.line.borrow_mut().model.clone_from(&model.name);
             exchange.next_try(deployment);
@@ -68,6 +70,11 @@ impl Relay {
                 let asked = query(exchange.client.target());
                 exchange.answer_json(200, kept::input_items(&turn.input, id, &asked)?)
             }
+            _ if wants_stream(exchange) => {
+                let why =
+                    "only a response with `background` is streamed again; this one is complete";
+                Err(Error::bad_request("stream", why))
+            }
             _ => exchange.answer_json(200, turn.response.clone()),
         }
     }
@@ -84,7 +91,7 @@ impl Relay {
     ) -> Result<(), Error> {
         let mark = &deployment.mark;
         let asked = asked(exchange.client.target(), mark);
-        let is_stream = asked.contains("stream=true");
+        let is_stream = action == Action::Response && wants_stream(exchange);
         let (method, rest) = match action {
             Action::DeleteResponse => (Method::Delete, String::new()),
             Action::CancelResponse => (Method::Post(b""), "/cancel".to_owned()),
@@ -93,6 +100,9 @@ impl Relay {
         };
         let url = deployment.response(id, &rest);
         let url = url.map_err(|why| Error::bad_request("query", why))?;
+        if is_stream {
+            exchange.will_stream(self);
+        }
         let mut response = self.send(exchange, deployment, &url, method, is_stream)?;
         if response.status == 404 {
             return Err(no_response(
@@ -106,7 +116,6 @@ impl Relay {
         }
         let tools = Tools::default();
         if is_stream {
-            exchange.line.borrow_mut().is_stream = true;
             return exchange.pass_stream(response, &mut PassStream::new(model, &tools, mark));
         }
         let body = response.read_all(self.limits.reply_bytes_max)?;
@@ -233,12 +242,16 @@ fn no_response(path: &'static str, id: &str, why: &'static str) -> Error {
     Error::NoSuchResponse { path, id: id.chars().take(200).collect(), why }
 }
 
+fn wants_stream(exchange: &Exchange) -> bool {
+    query(exchange.client.target()).iter().any(|(key, value)| key == "stream" && value == "true")
+}
+
 /// The part of a target that asks about a response, with AI Core's own ids.
 fn asked(target: &str, mark: &str) -> String {
     let query = target.split_once('?').map_or("", |(_, query)| query);
     let is_known = |pair: &&str| {
         let key = pair.split('=').next().unwrap_or("");
-        PARAMETERS.contains(&key.replace("%5B%5D", "[]").as_str())
+        PARAMETERS.contains(&key.to_ascii_lowercase().replace("%5b%5d", "[]").as_str())
     };
     let pairs: Vec<_> = query.split('&').filter(is_known).collect();
     if pairs.is_empty() {
