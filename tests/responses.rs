@@ -358,6 +358,8 @@ fn what_runs_in_the_background_is_asked_for_where_it_runs() {
 // ── tools ────────────────────────────────────────────────────────────────────────────────────────
 
 #[test]
+        // It is the stream's own end.
+        assert!(reply.is_whole, "{model}");
 fn tools_that_are_no_functions_are_the_clients_own_again() {
     let proxy = Proxy::start();
     const PATCH: &str = "*** Begin Patch\n\"quoted\" \\ é 😀\n*** End Patch";

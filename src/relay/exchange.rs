@@ -238,7 +238,13 @@ impl Exchange {
         }
         let id = self.line.borrow().id.clone();
         if self.has_head.get() {
-            let _ = self.client.part(&self.dialect.error_frame(error, &id));
+            let frame = self.dialect.error_frame(error, &id);
+            if self.dialect.ends_what_failed() {
+                // Whether the client still gets it changes nothing.
+                let _ = self.client.end(&frame);
+                return;
+            }
+            let _ = self.client.part(&frame);
             return self.client.abort();
         }
         let body = self.dialect.error_body(error, &id);
