@@ -592,6 +592,27 @@ impl Api {
         let mut all = |part: &Value| {
             let of = |key: &str| part[key].as_str().unwrap_or_default();
             thought += of("reasoning_content");
+/// What one API of a deployment refuses, the other may want.
+#[test]
+fn what_is_left_out_of_one_api_is_left_in_the_other() {
+    let proxy = Proxy::start();
+    let usage = json!({"include_usage": true});
+    let mut body = stream(ONCE);
+    body["stream_options"] = usage.clone();
+    for _ in 0..2 {
+        let reply = create(&proxy, &body);
+        assert_eq!(reply.header("x-proxy-dropped"), "stream_options.include_usage");
+        assert_eq!(finished(&reply)["status"], "completed");
+    }
+    // Learned once.
+    assert_eq!(proxy.inferences().len(), 3);
+    let mut body = json!({"model": ONCE, "stream": true, "stream_options": usage});
+    body["messages"] = json!([{"role": "user", "content": "hi"}]);
+    let reply = proxy.chat(&body);
+    assert_eq!(reply.header("x-proxy-dropped"), "");
+    assert!(reply.frames().last().unwrap()["usage"]["total_tokens"].is_u64(), "{}", reply.text());
+}
+
             thought += of("thinking");
             text += of("content");
             text += of("text");
