@@ -199,6 +199,51 @@ fn another_model_may_go_on_from_what_is_kept_here() {
 }
 
 #[test]
+fn items_that_are_kept_here_are_known_to_every_model() {
+    let proxy = Proxy::start();
+    let first = create(&proxy, &json!({"model": CONVERTED[0], "input": "the first words"})).json();
+    let item = json!({"type": "item_reference", "id": first["output"][0]["id"]});
+    let input = json!([{"role": "user", "content": "the first words"}, item,
+        {"role": "user", "content": "and?"}]);
+    for model in [CONVERTED[1], TWICE, ONCE] {
+        let reply = create(&proxy, &json!({"model": model, "input": input}));
+        assert_eq!(reply.status, 200, "{model}: {}", reply.text());
+        let sent = String::from_utf8(proxy.last().body).unwrap();
+        assert!(sent.contains("You said"), "{model}: {sent}");
+    }
+    // Those of a conversation that goes on, too.
+    let id = id_of(&create(&proxy, &json!({"model": CONVERTED[1], "input": input})));
+    for model in [CONVERTED[0], TWICE, ONCE] {
+        let reply = create(&proxy, &next(model, &id));
+        assert_eq!(reply.status, 200, "{model}: {}", reply.text());
+    }
+}
+
+/// Little that is sent must not become much.
+#[test]
+fn what_is_kept_counts_where_it_is_used() {
+    let proxy = Proxy::limited(|limits| limits.body_bytes_max = 100_000);
+    let words = "word ".repeat(9_000);
+    let first = create(&proxy, &json!({"model": CONVERTED[0], "input": words})).json();
+    let id = first["id"].as_str().unwrap();
+    for model in [CONVERTED[0], TWICE] {
+        assert_eq!(create(&proxy, &next(model, id)).status, 200, "{model}");
+        let more = json!({"model": model, "input": words, "previous_response_id": id});
+        let reply = create(&proxy, &more);
+        assert_eq!(reply.status, 413, "{model}: {}", reply.text());
+    }
+    let item = json!({"type": "item_reference", "id": first["output"][0]["id"]});
+    let (few, many) = (vec![item.clone()], vec![item; 1500]);
+    for model in [CONVERTED[0], TWICE] {
+        let said = |items: &[Value]| {
+            let input = [&[json!({"role": "user", "content": "hi"})], items].concat();
+            create(&proxy, &json!({"model": model, "input": input})).status
+        };
+        assert_eq!((said(&few), said(&many)), (200, 413), "{model}");
+    }
+}
+
+#[test]
 fn what_ai_core_keeps_for_one_model_is_not_found_by_another() {
     let proxy = Proxy::start();
     let id = id_of(&create(&proxy, &hi(ONCE)));
@@ -313,6 +358,8 @@ fn silence_is_filled_and_a_failure_after_it_is_an_event() {
         let kinds: Vec<_> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
         assert_eq!(kinds, ["response.created", "response.failed"], "{model}");
         assert_eq!(events[1]["response"]["error"]["code"], "rate_limit_exceeded");
+        // It is the stream's own end.
+        assert!(reply.is_whole, "{model}");
     }
 }
 
@@ -358,8 +405,6 @@ fn what_runs_in_the_background_is_asked_for_where_it_runs() {
 // ── tools ────────────────────────────────────────────────────────────────────────────────────────
 
 #[test]
-        // It is the stream's own end.
-        assert!(reply.is_whole, "{model}");
 fn tools_that_are_no_functions_are_the_clients_own_again() {
     let proxy = Proxy::start();
     const PATCH: &str = "*** Begin Patch\n\"quoted\" \\ é 😀\n*** End Patch";
@@ -547,6 +592,27 @@ fn thoughts_come_back_to_clients_of_other_apis() {
     assert!(proxy.inferences().iter().all(|seen| seen.target.contains("/responses")));
 }
 
+/// What one API of a deployment refuses, the other may want.
+#[test]
+fn what_is_left_out_of_one_api_is_left_in_the_other() {
+    let proxy = Proxy::start();
+    let usage = json!({"include_usage": true});
+    let mut body = stream(ONCE);
+    body["stream_options"] = usage.clone();
+    for _ in 0..2 {
+        let reply = create(&proxy, &body);
+        assert_eq!(reply.header("x-proxy-dropped"), "stream_options.include_usage");
+        assert_eq!(finished(&reply)["status"], "completed");
+    }
+    // Learned once.
+    assert_eq!(proxy.inferences().len(), 3);
+    let mut body = json!({"model": ONCE, "stream": true, "stream_options": usage});
+    body["messages"] = json!([{"role": "user", "content": "hi"}]);
+    let reply = proxy.chat(&body);
+    assert_eq!(reply.header("x-proxy-dropped"), "");
+    assert!(reply.frames().last().unwrap()["usage"]["total_tokens"].is_u64(), "{}", reply.text());
+}
+
 #[test]
 fn what_only_chat_completions_can_say_stays_there() {
     let proxy = Proxy::start();
@@ -592,27 +658,6 @@ impl Api {
         let mut all = |part: &Value| {
             let of = |key: &str| part[key].as_str().unwrap_or_default();
             thought += of("reasoning_content");
-/// What one API of a deployment refuses, the other may want.
-#[test]
-fn what_is_left_out_of_one_api_is_left_in_the_other() {
-    let proxy = Proxy::start();
-    let usage = json!({"include_usage": true});
-    let mut body = stream(ONCE);
-    body["stream_options"] = usage.clone();
-    for _ in 0..2 {
-        let reply = create(&proxy, &body);
-        assert_eq!(reply.header("x-proxy-dropped"), "stream_options.include_usage");
-        assert_eq!(finished(&reply)["status"], "completed");
-    }
-    // Learned once.
-    assert_eq!(proxy.inferences().len(), 3);
-    let mut body = json!({"model": ONCE, "stream": true, "stream_options": usage});
-    body["messages"] = json!([{"role": "user", "content": "hi"}]);
-    let reply = proxy.chat(&body);
-    assert_eq!(reply.header("x-proxy-dropped"), "");
-    assert!(reply.frames().last().unwrap()["usage"]["total_tokens"].is_u64(), "{}", reply.text());
-}
-
             thought += of("thinking");
             text += of("content");
             text += of("text");
