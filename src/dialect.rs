@@ -67,6 +67,11 @@ impl Dialect {
         frame
     }
 
+    /// Whether an [`error_frame`](Dialect::error_frame) is a stream's own end, and not the lack of one.
+    pub fn ends_what_failed(self) -> bool {
+        self == Dialect::Responses
+    }
+
     /// What keeps a stream alive and means nothing.
     pub fn keep_alive(self) -> &'static [u8] {
         match self {

@@ -205,7 +205,7 @@ impl fmt::Display for Error {
             ),
             Error::TooLarge { bytes_max } => write!(
                 f,
-                "The request body is larger than {bytes_max} bytes, the limit of this proxy (`limits.body_bytes_max`)."
+                "The request body, with what it goes on from, is larger than {bytes_max} bytes, the limit of this proxy (`limits.body_bytes_max`)."
             ),
             Error::UnsupportedEncoding { encoding } => {
                 write!(f, "Request bodies with Content-Encoding {encoding} are not read here; send it as gzip, deflate or zstd, or uncompressed.")

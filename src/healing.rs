@@ -68,7 +68,7 @@ enum Step {
 /// OpenAI's two names of one limit.
 const LIMITS: [&str; 2] = ["max_tokens", "max_completion_tokens"];
 
-/// Never taken out, written like this or `like_this`: without them it is another request.
+/// Never taken out, written like this or `like_this`, or as a whole path: without them it is another request.
 #[rustfmt::skip]
 const KEPT: &[&str] = &[
     "messages", "contents", "model", "maxTokens", "maxCompletionTokens", "maxOutputTokens", "system",
@@ -79,6 +79,7 @@ const KEPT: &[&str] = &[
     "generationConfig", "config", "prompt", "stream", "stop", "stopSequences", "logitBias", "n",
     "source", "data", "imageUrl", "inlineData", "document", "image", "query", "documents", "topN",
     "inputText", "instances", "inputType", "dimensions", "outputDimensionality",
+    "instructions", "previousResponseId", "callId", "output", "text.format",
 ];
 
 /// What an error of AI Core, about this body, asks for, if it is of this kind.
@@ -151,7 +152,8 @@ impl Cure {
         match &self.change {
             Change::Remove(path) => match path.last() {
                 Some(Step::Key(key)) => {
-                    ![key, &camel(key)].iter().any(|key| KEPT.contains(&key.as_str()))
+                    let names = [key.clone(), camel(key), self.to_string()];
+                    !names.iter().any(|name| KEPT.contains(&name.as_str()))
                 }
                 Some(Step::Items) | None => false,
             },
@@ -837,9 +839,18 @@ mod tests {
             "tools.0.custom.input_schema: Extra inputs are not permitted",
             "Unknown name \"stop_sequences\" at 'generation_config': Cannot find field.",
             "Unknown name \"response_json_schema\" at 'generation_config': Cannot find field.",
+            "Unsupported parameter: 'instructions' is not supported with this model.",
+            "Unsupported parameter: 'text.format' is not supported with this model.",
+            "Unknown parameter: 'input[1].output'.",
+            "Unknown parameter: 'input[1].call_id'.",
         ] {
             assert_eq!(cure(&refusal(message, None, None)), None, "{message}");
         }
+        // Without it the model would not know what was said before.
+        let message =
+            "Previous response cannot be used for this organization due to Zero Data Retention.";
+        let code = Some("unsupported_parameter");
+        assert_eq!(cure(&refusal(message, code, Some("previous_response_id"))), None);
         let late = Error::Upstream {
             status: 500,
             code: None,

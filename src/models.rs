@@ -71,6 +71,8 @@ pub struct Deployment {
     /// What ids of what it keeps are marked with: 8 hexadecimal digits.
     pub mark: String,
     pub remembered: Remembered,
+    /// The same of its Responses API, which refuses what the other wants.
+    pub remembered_of_responses: Remembered,
     /// What it has is `other`.
     pub is_other: AtomicBool,
 }
@@ -215,10 +217,10 @@ impl Deployment {
         Url::parse(&format!("{}/responses/{id}{rest}", self.base))
     }
 
-    /// What helped once is done to all its requests from now on.
-    pub fn remember(&self, cure: Cure) {
+    /// What helped once is done to all requests of the same API from now on.
+    pub fn remember(&self, remembered: &Remembered, cure: Cure) {
         log::warn!("deployment {}: requests go without `{cure}`, which it refuses", self.id);
-        self.remembered.add(cure);
+        remembered.add(cure);
     }
 }
 
@@ -267,6 +269,7 @@ fn deployment(
             .transpose()?,
         mark: auth::digest(base)[..4].iter().map(|byte| format!("{byte:02x}")).collect(),
         remembered: Remembered::default(),
+        remembered_of_responses: Remembered::default(),
         is_other: AtomicBool::new(false),
     })
 }

@@ -36,7 +36,7 @@ use crate::dialect::{
 use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::families::{Grammar, Passes, Service, claude};
-use crate::healing::{CURES_MAX, Cure};
+use crate::healing::{CURES_MAX, Cure, Remembered};
 use crate::models::{Deployment, Model, Models};
 use crate::routes::{Action, Route, route};
 use crate::stored::Stored;
@@ -227,8 +227,7 @@ impl Relay {
         let is_stream = can_stream.contains(&route.action)
             && body.get::<bool>("stream", "true or false")?.unwrap_or(false);
         if is_stream {
-            exchange.line.borrow_mut().is_stream = true;
-            exchange.keep_alive.set(Some(Duration::from_millis(self.limits.keep_alive_ms)));
+            exchange.will_stream(self);
         }
         let action = route.action;
         let wanted = Wanted { action, name: &name, model, is_long_context, is_stream };
@@ -575,7 +574,8 @@ impl Relay {
             Api::Own => (Cow::Borrowed(bytes), vec![]),
         };
         exchange.note_dropped(foreign.into_iter().map(Cow::into_owned).collect());
-        let (mut body, removed) = deployment.remembered.apply(&bytes);
+        let remembered = call.remembered(deployment);
+        let (mut body, removed) = remembered.apply(&bytes);
         exchange.note_dropped(removed);
         let mut cures: Vec<Cure> = vec![];
         let (mut has_renewed, mut has_turned) = (false, false);
@@ -597,7 +597,7 @@ impl Relay {
             if (200..300).contains(&response.status) {
                 exchange.note_dropped(cures.iter().map(Cure::to_string).collect());
                 let lasting = cures.into_iter().filter(Cure::is_lasting);
-                lasting.for_each(|cure| deployment.remember(cure));
+                lasting.for_each(|cure| deployment.remember(remembered, cure));
                 deployment.is_other.store(is_other, Ordering::Relaxed);
                 return Ok(response);
             }
@@ -754,6 +754,14 @@ impl Call<'_> {
             Action::Rerank => None,
             _ if self.api == Api::Responses => None,
             _ => deployment.other.as_ref(),
+        }
+    }
+
+    /// What helped its API before.
+    fn remembered<'a>(&self, deployment: &'a Deployment) -> &'a Remembered {
+        match self.api {
+            Api::Own => &deployment.remembered,
+            Api::Responses => &deployment.remembered_of_responses,
         }
     }
 

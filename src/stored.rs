@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::envelope::{Envelope, field, items, listed};
+use crate::envelope::{field, items, listed, quoted};
 use crate::vault::Bounds;
 
 /// The most turns that one conversation goes back.
@@ -54,6 +54,31 @@ impl Turn {
     fn output(&self) -> Vec<&[u8]> {
         field(&self.response, "output").and_then(items).unwrap_or_default()
     }
+
+    fn items(&self) -> impl Iterator<Item = &[u8]> {
+        items(&self.input).unwrap_or_default().into_iter().chain(self.output())
+    }
+}
+
+/// Turns of which each goes on from another.
+#[derive(Debug)]
+pub struct Conversation {
+    /// The last one first.
+    turns: Vec<Arc<Turn>>,
+}
+
+impl Conversation {
+    /// About as many as its items have, which are not put together yet.
+    pub fn bytes(&self) -> usize {
+        let output = |turn: &Turn| field(&turn.response, "output").map_or(0, <[u8]>::len);
+        self.turns.iter().map(|turn| turn.input.len() + output(turn)).sum()
+    }
+
+    /// All its items: a JSON list.
+    pub fn items(&self) -> Vec<u8> {
+        let all = self.turns.iter().rev().flat_map(|turn| turn.items());
+        listed(&all.collect::<Vec<_>>())
+    }
 }
 
 impl Stored {
@@ -62,7 +87,10 @@ impl Stored {
     }
 
     /// Keeps a response under its id.
-    pub fn keep(&self, id: String, turn: Turn, now: Instant) {
+    pub fn keep(&self, id: String, mut turn: Turn, now: Instant) {
+        // What is reserved would not be counted.
+        turn.input.shrink_to_fit();
+        turn.response.shrink_to_fit();
         let previous = turn.previous.as_ref().map_or(0, String::len);
         let bytes = 2 * id.len() + turn.input.len() + turn.response.len() + previous + 256;
         if bytes > self.bounds.bytes_max / 4 {
@@ -99,8 +127,8 @@ impl Stored {
         entry.map(|entry| entry.is_deleted = true).is_some()
     }
 
-    /// All items of the conversation up to and with this response: a JSON list.
-    pub fn conversation(&self, id: &str, now: Instant) -> Option<Vec<u8>> {
+    /// The conversation up to and with this response.
+    pub fn conversation(&self, id: &str, now: Instant) -> Option<Conversation> {
         let mut turns = vec![self.find(id, now)?];
         {
             let mut kept = self.lock();
@@ -111,10 +139,7 @@ impl Stored {
                 }
             }
         }
-        let all = turns.iter().rev().flat_map(|turn| {
-            items(&turn.input).unwrap_or_default().into_iter().chain(turn.output())
-        });
-        Some(listed(&all.collect::<Vec<_>>()))
+        Some(Conversation { turns })
     }
 
     /// The item of this id that some response has, as JSON. Items of ours are named after their response.
@@ -122,7 +147,8 @@ impl Stored {
         let (_, rest) = id.split_once('_')?;
         let response = rest.get(..rest.len().checked_sub(ITEM_DIGITS)?)?;
         let turn = self.find(&format!("resp_{response}"), now)?;
-        let item = turn.output().into_iter().find(|item| id_of(item).as_deref() == Some(id))?;
+        let json = quoted(id);
+        let item = turn.output().into_iter().find(|i| field(i, "id") == Some(json.as_bytes()))?;
         Some(String::from_utf8_lossy(item).into_owned())
     }
 
@@ -133,10 +159,6 @@ impl Stored {
 
 /// The last digits of an item's id: its place in the response.
 const ITEM_DIGITS: usize = 3;
-
-fn id_of(item: &[u8]) -> Option<String> {
-    Envelope::parse(item.to_vec()).ok()?.get::<String>("id", "a string").ok()?
-}
 
 impl Kept {
     fn used(&mut self, id: &str, now: Instant) -> Option<Arc<Turn>> {
@@ -189,7 +211,8 @@ mod tests {
         stored.keep("resp_r1".into(), turn(1, None), now);
         stored.keep("resp_r2".into(), turn(2, Some("resp_r1")), now);
         stored.keep("resp_r3".into(), turn(3, Some("resp_r2")), now);
-        let all = |id| stored.conversation(id, now).map(|all| String::from_utf8(all).unwrap());
+        let all =
+            |id| stored.conversation(id, now).map(|all| String::from_utf8(all.items()).unwrap());
         let expected = r#"[{"q":1},{"id":"msg_r1000","a":1},{"q":2},{"id":"msg_r2000","a":2}]"#;
         assert_eq!(all("resp_r2").unwrap(), expected);
         assert!(all("resp_r3").unwrap().starts_with(expected.trim_end_matches(']')));
@@ -216,7 +239,7 @@ mod tests {
         stored.keep("resp_r5".into(), turn(5, None), now);
         stored.keep("resp_r6".into(), turn(6, None), now);
         assert_eq!([1, 3, 4, 5, 6].map(there), [true, false, false, true, true]);
-        assert_eq!(stored.conversation("resp_r4", now), None);
+        assert!(stored.conversation("resp_r4", now).is_none());
     }
 
     #[test]

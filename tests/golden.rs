@@ -160,7 +160,7 @@ const OTHERS: [&str; 3] = ["anthropic--claude-4.5-sonnet", "gemini-2.5-pro", "am
 fn requests_of_responses_for_other_models() {
     let item = |_: &str| {
         let said = r#"{"type":"message","role":"assistant","content":[{"type":"output_text","text":"Kept."}]}"#;
-        Some(said.to_owned())
+        Ok(Some(said.to_owned()))
     };
     for (case, body) in cases("request/responses", "json") {
         let body = Envelope::parse(body).unwrap();

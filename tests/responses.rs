@@ -69,6 +69,39 @@ fn ids_that_are_none_are_not_found() {
     assert!(proxy.inferences().is_empty());
 }
 
+/// AI Core would take such a path for another.
+#[test]
+fn a_mark_alone_is_no_id() {
+    let proxy = Proxy::start();
+    let id = id_of(&create(&proxy, &hi(ONCE)));
+    let mark = id.split('_').nth(1).unwrap();
+    let before = proxy.inferences().len();
+    for (method, rest) in
+        [("GET", ""), ("DELETE", ""), ("GET", "/input_items"), ("POST", "/cancel")]
+    {
+        let reply = send(&proxy, method, &format!("/_{mark}_{rest}"), b"");
+        assert_eq!(reply.status, 404, "{method} {rest}: {}", reply.text());
+    }
+    assert_eq!(proxy.inferences().len(), before);
+}
+
+#[test]
+fn what_is_over_is_not_streamed_again() {
+    let proxy = Proxy::start();
+    for model in [CONVERTED[0], ONCE] {
+        let id = id_of(&create(&proxy, &hi(model)));
+        let reply = get(&proxy, &format!("/{id}?stream=true"));
+        assert_eq!(reply.status, 400, "{model}: {}", reply.text());
+        assert!(reply.text().contains("background"), "{}", reply.text());
+        assert_eq!(get(&proxy, &format!("/{id}?stream=false")).status, 200, "{model}");
+        // Nothing else is a stream, whatever is asked.
+        let items = get(&proxy, &format!("/{id}/input_items?stream=true"));
+        assert_eq!((items.status, &items.json()["object"]), (200, &json!("list")), "{model}");
+        let deleted = send(&proxy, "DELETE", &format!("/{id}?stream=true"), b"");
+        assert_eq!((deleted.status, &deleted.json()["deleted"]), (200, &json!(true)), "{model}");
+    }
+}
+
 #[test]
 fn what_is_not_to_be_stored_is_not() {
     let proxy = Proxy::start();
@@ -162,6 +195,51 @@ fn another_model_may_go_on_from_what_is_kept_here() {
         assert_eq!(reply.status, 200, "{}", reply.text());
         let sent = String::from_utf8(proxy.last().body).unwrap();
         assert!(sent.contains("the first words") && !sent.contains(&id), "{model}: {sent}");
+    }
+}
+
+#[test]
+fn items_that_are_kept_here_are_known_to_every_model() {
+    let proxy = Proxy::start();
+    let first = create(&proxy, &json!({"model": CONVERTED[0], "input": "the first words"})).json();
+    let item = json!({"type": "item_reference", "id": first["output"][0]["id"]});
+    let input = json!([{"role": "user", "content": "the first words"}, item,
+        {"role": "user", "content": "and?"}]);
+    for model in [CONVERTED[1], TWICE, ONCE] {
+        let reply = create(&proxy, &json!({"model": model, "input": input}));
+        assert_eq!(reply.status, 200, "{model}: {}", reply.text());
+        let sent = String::from_utf8(proxy.last().body).unwrap();
+        assert!(sent.contains("You said"), "{model}: {sent}");
+    }
+    // Those of a conversation that goes on, too.
+    let id = id_of(&create(&proxy, &json!({"model": CONVERTED[1], "input": input})));
+    for model in [CONVERTED[0], TWICE, ONCE] {
+        let reply = create(&proxy, &next(model, &id));
+        assert_eq!(reply.status, 200, "{model}: {}", reply.text());
+    }
+}
+
+/// Little that is sent must not become much.
+#[test]
+fn what_is_kept_counts_where_it_is_used() {
+    let proxy = Proxy::limited(|limits| limits.body_bytes_max = 100_000);
+    let words = "word ".repeat(9_000);
+    let first = create(&proxy, &json!({"model": CONVERTED[0], "input": words})).json();
+    let id = first["id"].as_str().unwrap();
+    for model in [CONVERTED[0], TWICE] {
+        assert_eq!(create(&proxy, &next(model, id)).status, 200, "{model}");
+        let more = json!({"model": model, "input": words, "previous_response_id": id});
+        let reply = create(&proxy, &more);
+        assert_eq!(reply.status, 413, "{model}: {}", reply.text());
+    }
+    let item = json!({"type": "item_reference", "id": first["output"][0]["id"]});
+    let (few, many) = (vec![item.clone()], vec![item; 1500]);
+    for model in [CONVERTED[0], TWICE] {
+        let said = |items: &[Value]| {
+            let input = [&[json!({"role": "user", "content": "hi"})], items].concat();
+            create(&proxy, &json!({"model": model, "input": input})).status
+        };
+        assert_eq!((said(&few), said(&many)), (200, 413), "{model}");
     }
 }
 
@@ -280,6 +358,8 @@ fn silence_is_filled_and_a_failure_after_it_is_an_event() {
         let kinds: Vec<_> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
         assert_eq!(kinds, ["response.created", "response.failed"], "{model}");
         assert_eq!(events[1]["response"]["error"]["code"], "rate_limit_exceeded");
+        // It is the stream's own end.
+        assert!(reply.is_whole, "{model}");
     }
 }
 
@@ -534,6 +614,27 @@ fn thoughts_come_back_to_clients_of_other_apis() {
         }
     }
     assert!(proxy.inferences().iter().all(|seen| seen.target.contains("/responses")));
+}
+
+/// What one API of a deployment refuses, the other may want.
+#[test]
+fn what_is_left_out_of_one_api_is_left_in_the_other() {
+    let proxy = Proxy::start();
+    let usage = json!({"include_usage": true});
+    let mut body = stream(ONCE);
+    body["stream_options"] = usage.clone();
+    for _ in 0..2 {
+        let reply = create(&proxy, &body);
+        assert_eq!(reply.header("x-proxy-dropped"), "stream_options.include_usage");
+        assert_eq!(finished(&reply)["status"], "completed");
+    }
+    // Learned once.
+    assert_eq!(proxy.inferences().len(), 3);
+    let mut body = json!({"model": ONCE, "stream": true, "stream_options": usage});
+    body["messages"] = json!([{"role": "user", "content": "hi"}]);
+    let reply = proxy.chat(&body);
+    assert_eq!(reply.header("x-proxy-dropped"), "");
+    assert!(reply.frames().last().unwrap()["usage"]["total_tokens"].is_u64(), "{}", reply.text());
 }
 
 #[test]

@@ -25,12 +25,14 @@ use crate::dialect::{Asked, ClientDialect};
 use crate::envelope::Envelope;
 use crate::error::Error;
 
+/// The JSON of an item that is kept here, by its id; an error where the request has become too large by it.
+pub type Kept<'a> = dyn Fn(&str) -> Result<Option<String>, Error> + 'a;
+
 /// The Responses API, as clients speak it.
 pub struct Responses<'a> {
     /// The items that came before those of the request: a JSON list, or empty.
     pub history: &'a [u8],
-    /// The JSON of an item that is kept here, by its id.
-    pub item: &'a dyn Fn(&str) -> Option<String>,
+    pub item: &'a Kept<'a>,
 }
 
 /// Whether a body that was sent as a chat completions request is one of this API: Cursor sends such.

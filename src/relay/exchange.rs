@@ -29,7 +29,7 @@ pub(super) struct Exchange {
     pub(super) line: RefCell<RequestLine>,
     began_at: Instant,
     /// How long a stream's client may hear nothing before it hears a keep-alive.
-    pub(super) keep_alive: Cell<Option<Duration>>,
+    keep_alive: Cell<Option<Duration>>,
     last_heard: Cell<Instant>,
     has_head: Cell<bool>,
     pub(super) has_content: Cell<bool>,
@@ -74,6 +74,12 @@ impl Exchange {
         };
         let codings = encoding::codings(header)?;
         encoding::decoded(self.client.body(bytes_max)?, &codings, bytes_max)
+    }
+
+    /// From now on the client hears keep-alives.
+    pub(super) fn will_stream(&self, relay: &Relay) {
+        self.line.borrow_mut().is_stream = true;
+        self.keep_alive.set(Some(Duration::from_millis(relay.limits.keep_alive_ms)));
     }
 
     pub(super) fn next_try(&self, deployment: &Deployment) {
@@ -232,7 +238,13 @@ impl Exchange {
         }
         let id = self.line.borrow().id.clone();
         if self.has_head.get() {
-            let _ = self.client.part(&self.dialect.error_frame(error, &id));
+            let frame = self.dialect.error_frame(error, &id);
+            if self.dialect.ends_what_failed() {
+                // Whether the client still gets it changes nothing.
+                let _ = self.client.end(&frame);
+                return;
+            }
+            let _ = self.client.part(&frame);
             return self.client.abort();
         }
         let body = self.dialect.error_body(error, &id);

@@ -3,6 +3,7 @@
 //!
 //! [`Stored`]: crate::stored::Stored
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -48,6 +49,8 @@ impl Relay {
             return Err(lost());
         }
         if let Some((mark, own)) = marks::unmarked(id) {
+            // Without an id the path would be another one.
+            let own = Some(own).filter(|own| !own.is_empty()).ok_or_else(lost)?;
             let (model, deployment) = self.models.marked(mark).ok_or_else(lost)?;
             exchange.line.borrow_mut().model.clone_from(&model.name);
             exchange.next_try(deployment);
@@ -68,6 +71,11 @@ impl Relay {
                 let asked = query(exchange.client.target());
                 exchange.answer_json(200, kept::input_items(&turn.input, id, &asked)?)
             }
+            _ if wants_stream(exchange) => {
+                let why =
+                    "only a response with `background` is streamed again; this one is complete";
+                Err(Error::bad_request("stream", why))
+            }
             _ => exchange.answer_json(200, turn.response.clone()),
         }
     }
@@ -84,7 +92,7 @@ impl Relay {
     ) -> Result<(), Error> {
         let mark = &deployment.mark;
         let asked = asked(exchange.client.target(), mark);
-        let is_stream = asked.contains("stream=true");
+        let is_stream = action == Action::Response && wants_stream(exchange);
         let (method, rest) = match action {
             Action::DeleteResponse => (Method::Delete, String::new()),
             Action::CancelResponse => (Method::Post(b""), "/cancel".to_owned()),
@@ -93,6 +101,9 @@ impl Relay {
         };
         let url = deployment.response(id, &rest);
         let url = url.map_err(|why| Error::bad_request("query", why))?;
+        if is_stream {
+            exchange.will_stream(self);
+        }
         let mut response = self.send(exchange, deployment, &url, method, is_stream)?;
         if response.status == 404 {
             return Err(no_response(
@@ -106,7 +117,6 @@ impl Relay {
         }
         let tools = Tools::default();
         if is_stream {
-            exchange.line.borrow_mut().is_stream = true;
             return exchange.pass_stream(response, &mut PassStream::new(model, &tools, mark));
         }
         let body = response.read_all(self.limits.reply_bytes_max)?;
@@ -145,17 +155,22 @@ impl Relay {
         }
     }
 
-    /// Where a request goes on from a response that is kept here, what came before becomes part of its input: the model's
-    /// deployments do not know it.
+    /// Where a request goes on from a response that is kept here, or refers to items of one, these become part of its input:
+    /// the model's deployments do not know them.
     pub(super) fn recall(&self, body: &mut Envelope) -> Result<(), Error> {
-        let Some(id) = previous(body)? else { return Ok(()) };
-        if marks::unmarked(&id).is_some() {
-            return Ok(());
+        let room = self.room(body);
+        let previous = previous(body)?.filter(|id| marks::unmarked(id).is_none());
+        let history = previous.map(|id| self.history(&id, &room)).transpose()?;
+        let input = body.raw("input").unwrap_or(b"[]");
+        let joined = history.map(|history| kept::joined(&history, &kept::items_of(input)));
+        let item = |id: &str| self.kept_item(id, &room);
+        let resolved = kept::resolved(joined.as_deref().unwrap_or(input), &item)?;
+        if joined.is_some() {
+            body.remove(PREVIOUS);
         }
-        let history = self.history(&id)?;
-        let input = kept::items_of(body.raw("input").unwrap_or(b"[]"));
-        body.set_raw("input", kept::joined(&history, &input));
-        body.remove(PREVIOUS);
+        if let Some(input) = resolved.or(joined) {
+            body.set_raw("input", input);
+        }
         Ok(())
     }
 
@@ -165,21 +180,35 @@ impl Relay {
         body: &Envelope,
         read: impl FnOnce(&Responses<'_>) -> Result<Asked, Error>,
     ) -> Result<Asked, Error> {
+        let room = self.room(body);
         let history = match previous(body)? {
-            Some(id) => self.history(&id)?,
+            Some(id) => self.history(&id, &room)?,
             None => vec![],
         };
-        let item = |id: &str| self.stored.item(id, Instant::now());
+        let item = |id: &str| self.kept_item(id, &room);
         read(&Responses { history: &history, item: &item })
     }
 
-    fn history(&self, id: &str) -> Result<Vec<u8>, Error> {
+    fn history(&self, id: &str, room: &Room) -> Result<Vec<u8>, Error> {
         let why = match marks::unmarked(id) {
             Some(_) => ANOTHERS,
             None => LOST,
         };
         let all = self.stored.conversation(id, Instant::now());
-        all.ok_or_else(|| no_response(PREVIOUS, id, why))
+        let all = all.ok_or_else(|| no_response(PREVIOUS, id, why))?;
+        room.take(all.bytes())?;
+        Ok(all.items())
+    }
+
+    fn kept_item(&self, id: &str, room: &Room) -> Result<Option<String>, Error> {
+        let item = self.stored.item(id, Instant::now());
+        room.take(item.as_ref().map_or(0, String::len))?;
+        Ok(item)
+    }
+
+    fn room(&self, body: &Envelope) -> Room {
+        let bytes_max = self.limits.body_bytes_max;
+        Room { left: Cell::new(bytes_max.saturating_sub(body.to_bytes().len())), bytes_max }
     }
 
     /// Responses are kept unless the client says otherwise.
@@ -196,6 +225,20 @@ impl Relay {
             input: kept::items_of(body.raw("input").unwrap_or(b"[]")),
             previous: previous(body).ok().flatten(),
         })
+    }
+}
+
+/// How much of what is kept a request may use: as much as a client may send. One item can be referred to a thousand times.
+struct Room {
+    left: Cell<usize>,
+    bytes_max: usize,
+}
+
+impl Room {
+    fn take(&self, bytes: usize) -> Result<(), Error> {
+        let left = self.left.get().checked_sub(bytes);
+        self.left.set(left.ok_or(Error::TooLarge { bytes_max: self.bytes_max })?);
+        Ok(())
     }
 }
 
@@ -233,12 +276,16 @@ fn no_response(path: &'static str, id: &str, why: &'static str) -> Error {
     Error::NoSuchResponse { path, id: id.chars().take(200).collect(), why }
 }
 
+fn wants_stream(exchange: &Exchange) -> bool {
+    query(exchange.client.target()).iter().any(|(key, value)| key == "stream" && value == "true")
+}
+
 /// The part of a target that asks about a response, with AI Core's own ids.
 fn asked(target: &str, mark: &str) -> String {
     let query = target.split_once('?').map_or("", |(_, query)| query);
     let is_known = |pair: &&str| {
         let key = pair.split('=').next().unwrap_or("");
-        PARAMETERS.contains(&key.replace("%5B%5D", "[]").as_str())
+        PARAMETERS.contains(&key.to_ascii_lowercase().replace("%5b%5d", "[]").as_str())
     };
     let pairs: Vec<_> = query.split('&').filter(is_known).collect();
     if pairs.is_empty() {

@@ -21,10 +21,10 @@ use crate::requests::{Reached, arrives_or_is_named, is_in, none_is_an_error_of_o
 use crate::support::{KEY, Proxy};
 
 /// Of one kept item, by any id that begins as ours do.
-fn kept(id: &str) -> Option<String> {
+fn kept(id: &str) -> Result<Option<String>, Error> {
     let item =
         r#"{"type":"message","role":"assistant","content":[{"type":"output_text","text":"kept"}]}"#;
-    id.starts_with("msg_").then(|| item.to_owned())
+    Ok(id.starts_with("msg_").then(|| item.to_owned()))
 }
 
 const CLIENT: Responses<'static> = Responses { history: b"", item: &kept };

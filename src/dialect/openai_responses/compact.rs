@@ -168,7 +168,7 @@ mod tests {
             {"type": "function_call_output", "call_id": "c", "output": "done"},
             {"role": "developer", "content": "now"},
         ]});
-        let memory = Responses { history: HISTORY.as_bytes(), item: &|_| None };
+        let memory = Responses { history: HISTORY.as_bytes(), item: &|_| Ok(None) };
         decode(&Envelope::parse(body.to_string().into_bytes()).unwrap(), &memory).unwrap()
     }
 

@@ -1,7 +1,10 @@
 //! Responses that are kept, and what they were asked.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
+use super::{Kept, marks};
 use crate::envelope::{items, listed};
 use crate::error::Error;
 
@@ -27,6 +30,17 @@ pub fn items_of(input: &[u8]) -> Vec<u8> {
 pub fn joined(first: &[u8], second: &[u8]) -> Vec<u8> {
     let of = |list| items(list).unwrap_or_default();
     listed(&[of(first), of(second)].concat())
+}
+
+/// A list with the items themselves for references to what is kept here; `None` where there are none.
+pub fn resolved(list: &[u8], item: &Kept<'_>) -> Result<Option<Vec<u8>>, Error> {
+    let mut all: Vec<Cow<'_, [u8]>> = vec![];
+    for raw in items(list).unwrap_or_default() {
+        let known = marks::referred(raw).map(item).transpose()?.flatten();
+        all.push(known.map_or(Cow::Borrowed(raw), |json| Cow::Owned(json.into_bytes())));
+    }
+    let is_edited = all.iter().any(|item| matches!(item, Cow::Owned(_)));
+    Ok(is_edited.then(|| listed(&all)))
 }
 
 /// `GET /v1/responses/{id}/input_items`: a page of the items that a response was asked with, the last first unless `order`
@@ -136,5 +150,13 @@ mod tests {
         assert_eq!((of("[1]"), of("null")), ("[1]".to_owned(), "[]".to_owned()));
         assert_eq!(joined(b"[1,2]", b"[3]"), b"[1,2,3]");
         assert_eq!(joined(b"[]", b"[]"), b"[]");
+        let item = |id: &str| Ok((id == "msg_1").then(|| r#"{"a": 1.10}"#.to_owned()));
+        let list = br#"[{"id":"msg_1"},{"id":"msg_1","role":"user"},{"type":"item_reference","id":"msg_1"},{"id":"msg_2"}]"#;
+        let found = resolved(list, &item).unwrap().unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&found),
+            r#"[{"a": 1.10},{"id":"msg_1","role":"user"},{"a": 1.10},{"id":"msg_2"}]"#
+        );
+        assert_eq!(resolved(br#"[{"id":"msg_2"}, 5]"#, &item), Ok(None));
     }
 }

@@ -107,6 +107,11 @@ pub fn body_for<'a>(body: &'a [u8], mark: &str) -> (Cow<'a, [u8]>, Vec<Cow<'stat
     (edited.into_bytes().into(), dropped)
 }
 
+/// The id of what an item refers to.
+pub(super) fn referred(item: &[u8]) -> Option<&str> {
+    Some(Item::of(item)).filter(Item::is_reference)?.id
+}
+
 fn may_have_marks(body: &[u8]) -> bool {
     KEYS.iter().any(|key| key.find(body).is_some())
 }

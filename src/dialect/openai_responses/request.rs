@@ -499,7 +499,7 @@ impl Reader<'_> {
         let why = "no such item is kept here (any more). Send the item itself.";
         let lost =
             || Error::NoSuchResponse { path: "input", id: id.chars().take(200).collect(), why };
-        let json = (self.memory.item)(&id).ok_or_else(lost)?;
+        let json = (self.memory.item)(&id)?.ok_or_else(lost)?;
         let json = readable(json.as_bytes());
         let item = serde_json::from_slice::<Item>(&json).map_err(|_| lost())?;
         match item.kind() {
@@ -691,8 +691,8 @@ mod tests {
     use super::*;
     use crate::chat::{Effort, ToolChoice};
 
-    fn kept(id: &str) -> Option<String> {
-        match id {
+    fn kept(id: &str) -> Result<Option<String>, Error> {
+        Ok(match id {
             "msg_kept" => Some(
                 r#"{"type":"message","role":"assistant","id":"msg_kept","content":[{"type":"output_text","text":"kept"}]}"#
                     .to_owned(),
@@ -700,7 +700,7 @@ mod tests {
             "msg_again" => Some(r#"{"type":"item_reference","id":"msg_again"}"#.to_owned()),
             "msg_broken" => Some("{".to_owned()),
             _ => None,
-        }
+        })
     }
 
     fn read_after(history: &str, body: &Value) -> Result<Request, Error> {

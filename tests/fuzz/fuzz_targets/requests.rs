@@ -32,7 +32,8 @@ fuzz_target!(|data: &[u8]| {
     let Some((which, bytes)) = data.split_first() else { return };
     let model = MODELS[usize::from(*which) % MODELS.len()];
     let Ok(envelope) = Envelope::parse(bytes.to_vec()) else { return };
-    let item = |id: &str| (id == "msg_1").then(|| r#"{"role":"assistant","content":"a"}"#.to_owned());
+    let kept = || r#"{"role":"assistant","content":"a"}"#.to_owned();
+    let item = |id: &str| Ok((id == "msg_1").then(kept));
     let responses = Responses { history: br#"[{"role":"user","content":"a"}]"#, item: &item };
     let clients: [&dyn ClientDialect; 3] = [&ChatCompletions, &Messages, &responses];
     for asked in clients.map(|client| client.decode(&envelope)) {
