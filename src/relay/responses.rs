@@ -120,6 +120,9 @@ impl Relay {
             return exchange.pass_stream(response, &mut PassStream::new(model, &tools, mark));
         }
         let body = response.read_all(self.limits.reply_bytes_max)?;
+        if action == Action::DeleteResponse && body.is_empty() {
+            return exchange.answer_json(200, kept::deleted(&marks::marked(id, mark)));
+        }
         let (body, _) = openai_responses::pass_reply(body, model, &tools, mark)?;
         exchange.answer_json(200, body)
     }
