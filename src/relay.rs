@@ -568,7 +568,6 @@ impl Relay {
         let mut is_other = deployment.is_other.load(Ordering::Relaxed);
         let mut url = call.url(deployment, is_other).ok_or(Error::Internal)?;
         let subaccount = self.subaccounts.get(deployment.subaccount).ok_or(Error::Internal)?;
-        let accept = if call.is_stream { &self.event_stream } else { &self.json };
         let (bytes, foreign) = match call.api {
             Api::Responses => marks::body_for(bytes, &deployment.mark),
             Api::Own => (Cow::Borrowed(bytes), vec![]),
@@ -581,13 +580,7 @@ impl Relay {
         let (mut has_renewed, mut has_turned) = (false, false);
         loop {
             let token = subaccount.credentials.access_token(&self.aicore)?;
-            let mut headers = vec![
-                ("authorization", &token.authorization),
-                ("ai-resource-group", &subaccount.resource_group),
-                ("content-type", &self.json),
-                ("accept", accept),
-            ];
-            headers.extend(subaccount.tenant.as_ref().map(|tenant| ("ai-tenant-id", tenant)));
+            let headers = self.headers(subaccount, &token.authorization, call.is_stream);
             let request =
                 Request { url, headers: &headers, method: Method::Post(&body), silence_max: None };
             exchange.line.borrow_mut().upstream_id = None;
@@ -619,6 +612,23 @@ impl Relay {
                 },
             }
         }
+    }
+
+    /// Of a request to a deployment.
+    fn headers<'a>(
+        &'a self,
+        subaccount: &'a Subaccount,
+        authorization: &'a HeaderText,
+        is_stream: bool,
+    ) -> Vec<(&'static str, &'a HeaderText)> {
+        let mut headers = vec![
+            ("authorization", authorization),
+            ("ai-resource-group", &subaccount.resource_group),
+            ("content-type", &self.json),
+            ("accept", if is_stream { &self.event_stream } else { &self.json }),
+        ];
+        headers.extend(subaccount.tenant.as_ref().map(|tenant| ("ai-tenant-id", tenant)));
+        headers
     }
 
     fn can_authenticate(&self) -> Result<(), Error> {

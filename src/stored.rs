@@ -37,6 +37,8 @@ struct Entry {
     bytes: usize,
     /// The client has deleted it; what goes on from it stands on it still.
     is_deleted: bool,
+    /// How many go on from it.
+    followers: usize,
 }
 
 /// A request and its response.
@@ -100,15 +102,17 @@ impl Stored {
             return;
         }
         let mut kept = self.lock();
+        kept.remove(&id);
+        if let Some(previous) = turn.previous.as_ref().and_then(|id| kept.by_id.get_mut(id)) {
+            previous.followers += 1;
+        }
         kept.count += 1;
         let number = kept.count;
         kept.bytes += bytes;
         kept.order.insert(number, id.clone());
-        let entry = Entry { turn: turn.into(), used_at: now, number, bytes, is_deleted: false };
-        if let Some(before) = kept.by_id.insert(id, entry) {
-            kept.bytes -= before.bytes;
-            kept.order.remove(&before.number);
-        }
+        let (turn, used_at) = (turn.into(), now);
+        let entry = Entry { turn, used_at, number, bytes, is_deleted: false, followers: 0 };
+        kept.by_id.insert(id, entry);
         kept.forget(&self.bounds, now);
     }
 
@@ -123,8 +127,12 @@ impl Stored {
     /// Whether there was a response of this id.
     pub fn delete(&self, id: &str) -> bool {
         let mut kept = self.lock();
-        let entry = kept.by_id.get_mut(id).filter(|entry| !entry.is_deleted);
-        entry.map(|entry| entry.is_deleted = true).is_some()
+        let Some(entry) = kept.by_id.get_mut(id).filter(|entry| !entry.is_deleted) else {
+            return false;
+        };
+        entry.is_deleted = true;
+        kept.remove_idle(id);
+        true
     }
 
     /// The conversation up to and with this response.
@@ -171,17 +179,35 @@ impl Kept {
         Some(entry.turn.clone())
     }
 
+    /// Takes out what is deleted, this and what it went on from, as far as nothing stands on it.
+    fn remove_idle(&mut self, id: &str) {
+        let mut next = Some(id.to_owned());
+        while let Some(id) = next {
+            let is_idle = |entry: &&Entry| entry.is_deleted && entry.followers == 0;
+            let entry = self.by_id.get(&id).filter(is_idle).is_some().then(|| self.remove(&id));
+            next = entry.flatten().and_then(|entry| entry.turn.previous.clone());
+        }
+    }
+
+    fn remove(&mut self, id: &str) -> Option<Entry> {
+        let entry = self.by_id.remove(id)?;
+        self.order.remove(&entry.number);
+        self.bytes -= entry.bytes;
+        if let Some(previous) = entry.turn.previous.as_ref().and_then(|id| self.by_id.get_mut(id)) {
+            previous.followers = previous.followers.saturating_sub(1);
+        }
+        Some(entry)
+    }
+
     fn forget(&mut self, bounds: &Bounds, now: Instant) {
-        while let Some((number, id)) = self.order.first_key_value() {
+        while let Some((_, id)) = self.order.first_key_value() {
             let entry = self.by_id.get(id);
             let is_old = |e: &Entry| now.saturating_duration_since(e.used_at) > bounds.age_max;
             let is_over = self.by_id.len() > bounds.entries_max || self.bytes > bounds.bytes_max;
             if !is_over && !entry.is_none_or(is_old) {
                 return;
             }
-            let (number, id) = (*number, id.clone());
-            self.order.remove(&number);
-            self.bytes -= self.by_id.remove(&id).map_or(0, |entry| entry.bytes);
+            self.order.pop_first().and_then(|(_, id)| self.remove(&id));
         }
     }
 }
@@ -222,6 +248,13 @@ mod tests {
         assert!(stored.delete("resp_r2") && !stored.delete("resp_r2"));
         assert!(stored.find("resp_r2", now).is_none() && all("resp_r2").is_none());
         assert!(all("resp_r3").unwrap().contains(r#"{"q":2}"#));
+        // But no longer than that.
+        assert!(stored.delete("resp_r3"));
+        let there = |id: &str| stored.lock().by_id.contains_key(id);
+        assert_eq!(["resp_r1", "resp_r2", "resp_r3"].map(there), [true, false, false]);
+        assert!(stored.delete("resp_r1"));
+        let kept = stored.lock();
+        assert_eq!((kept.bytes, kept.by_id.len(), kept.order.len()), (0, 0, 0));
     }
 
     #[test]

@@ -86,6 +86,16 @@ fn a_mark_alone_is_no_id() {
 }
 
 #[test]
+fn a_deletion_that_is_answered_with_nothing_is_one() {
+    let proxy = Proxy::start();
+    let id = id_of(&create(&proxy, &hi(ONCE)));
+    proxy.demo.push(Fault { body: Some(String::new()), ..Fault::status(204) });
+    let deleted = send(&proxy, "DELETE", &format!("/{id}"), b"");
+    let expected = json!({"id": id, "object": "response", "deleted": true});
+    assert_eq!((deleted.status, deleted.text()), (200, expected.to_string()));
+}
+
+#[test]
 fn what_is_over_is_not_streamed_again() {
     let proxy = Proxy::start();
     for model in [CONVERTED[0], ONCE] {

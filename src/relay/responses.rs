@@ -120,6 +120,9 @@ impl Relay {
             return exchange.pass_stream(response, &mut PassStream::new(model, &tools, mark));
         }
         let body = response.read_all(self.limits.reply_bytes_max)?;
+        if action == Action::DeleteResponse && body.is_empty() {
+            return exchange.answer_json(200, kept::deleted(&marks::marked(id, mark)));
+        }
         let (body, _) = openai_responses::pass_reply(body, model, &tools, mark)?;
         exchange.answer_json(200, body)
     }
@@ -134,17 +137,10 @@ impl Relay {
         is_stream: bool,
     ) -> Result<Response, Error> {
         let subaccount = self.subaccounts.get(deployment.subaccount).ok_or(Error::Internal)?;
-        let accept = if is_stream { &self.event_stream } else { &self.json };
         let mut has_renewed = false;
         loop {
             let token = subaccount.credentials.access_token(&self.aicore)?;
-            let mut headers = vec![
-                ("authorization", &token.authorization),
-                ("ai-resource-group", &subaccount.resource_group),
-                ("content-type", &self.json),
-                ("accept", accept),
-            ];
-            headers.extend(subaccount.tenant.as_ref().map(|tenant| ("ai-tenant-id", tenant)));
+            let headers = self.headers(subaccount, &token.authorization, is_stream);
             let request = Request { url, headers: &headers, method, silence_max: None };
             let response = self.aicore.send(&request, Some(exchange.clone()))?;
             let is_refused = matches!(response.status, 401 | 403);

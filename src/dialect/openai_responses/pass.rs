@@ -142,12 +142,16 @@ impl Passing for PassStream {
         self.usage
     }
 
-    /// The response as it was last told, as one that failed.
+    /// The response as it was last told, as one that failed. One that runs in the background goes on without its stream, and
+    /// can be asked for; of one that is asked for from its middle on nothing is known.
     fn failed(&mut self, error: &Error, out: &mut Vec<u8>) {
         let response = self.response.take().and_then(|json| Envelope::parse(json).ok());
-        let Some(mut response) = response else { return };
+        let Some(mut response) = response.filter(|r| r.raw("background") != Some(b"true")) else {
+            return self.fault(error, out);
+        };
+        let reason = json!({"code": code(error), "message": error.to_string()});
         response.set("status", "\"failed\"");
-        response.set("error", reason(error));
+        response.set("error", reason.to_string());
         sse::write_event(out, "response.failed", |out| {
             out.extend_from_slice(br#"{"type":"response.failed","response":"#);
             out.extend_from_slice(&response.to_bytes());
@@ -160,6 +164,18 @@ const ARGUMENTS_DELTA: &str = "response.function_call_arguments.delta";
 const ARGUMENTS_DONE: &str = "response.function_call_arguments.done";
 
 impl PassStream {
+    /// That the stream failed, and not its response.
+    fn fault(&self, error: &Error, out: &mut Vec<u8>) {
+        let event = json!({
+            "type": "error",
+            "code": code(error),
+            "message": error.to_string(),
+            "param": error.param(),
+            "sequence_number": self.next,
+        });
+        sse::write_event(out, "error", |out| out.extend_from_slice(event.to_string().as_bytes()));
+    }
+
     /// Nearly all events: more of a text, in which only the item's id is another.
     fn delta(&mut self, kind: &str, data: &[u8], out: &mut Vec<u8>) {
         self.begin(out);
@@ -362,14 +378,13 @@ fn is_of_the_deployment(error: &Error) -> bool {
     matches!(error.status(), 429 | 502..=504) || is_known
 }
 
-/// A failed response's `error`.
-fn reason(error: &Error) -> String {
-    let code = match (error.code(), error.kind()) {
+/// How a failed response, or stream, calls this.
+fn code(error: &Error) -> &str {
+    match (error.code(), error.kind()) {
         (Some(code), _) => code,
         (None, Kind::RateLimit) => "rate_limit_exceeded",
         (None, _) => "server_error",
-    };
-    json!({"code": code, "message": error.to_string()}).to_string()
+    }
 }
 
 fn write(kind: &str, event: &Envelope, out: &mut Vec<u8>) {
@@ -506,6 +521,36 @@ mod tests {
             r#"{"type":"response.queued","response":{"id":"resp_1","background":true}}"#;
         let (out, status) = passed(&[CREATED, in_background]);
         assert_eq!((out.matches("event: ").count(), status), (2, None));
+    }
+
+    /// What the client is told where the stream breaks off behind these.
+    fn told(events: &[&str]) -> String {
+        let mut stream = PassStream::new("m", &Tools::default(), "0a1b2c3d");
+        let (mut frames, mut out) = (sse::Frames::default(), vec![]);
+        events.iter().for_each(|event| frames.push(format!("data: {event}\n\n").as_bytes()));
+        while let Some(frame) = frames.next_frame() {
+            stream.frame(&frame, &mut out);
+        }
+        out.clear();
+        stream.failed(&Error::BadReply { what: "cut".into() }, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_response_fails_with_its_stream_unless_it_runs_in_the_background() {
+        assert_eq!(
+            told(&[CREATED, DELTA]),
+            "event: response.failed\ndata: {\"type\":\"response.failed\",\"response\":{\"id\":\"resp_0a1b2c3d_1\",\"status\":\"failed\",\"error\":{\"code\":\"server_error\",\"message\":\"cut\"}},\"sequence_number\":2}\n\n"
+        );
+        let queued = r#"{"type":"response.queued","response":{"id":"resp_1","background":true},"sequence_number":0}"#;
+        let delta = r#"{"type":"response.output_text.delta","item_id":"msg_1","delta":"a","sequence_number":7}"#;
+        for (events, number) in [(vec![queued], 1), (vec![queued, delta], 8), (vec![delta], 8)] {
+            let expected = json!({"type": "error", "code": "server_error", "message": "cut", "param": null, "sequence_number": number});
+            let told = told(&events);
+            let data =
+                told.strip_prefix("event: error\ndata: ").unwrap_or_else(|| panic!("{told}"));
+            assert_eq!(serde_json::from_str::<serde_json::Value>(data).unwrap(), expected);
+        }
     }
 
     #[test]
