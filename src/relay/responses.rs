@@ -120,6 +120,7 @@ impl Relay {
             return exchange.pass_stream(response, &mut PassStream::new(model, &tools, mark));
         }
         let body = response.read_all(self.limits.reply_bytes_max)?;
+        // Left open: whether a deletion is answered with a body.
         if action == Action::DeleteResponse && body.is_empty() {
             return exchange.answer_json(200, kept::deleted(&marks::marked(id, mark)));
         }
