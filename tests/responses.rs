@@ -205,6 +205,10 @@ fn another_model_may_go_on_from_what_is_kept_here() {
         assert_eq!(reply.status, 200, "{}", reply.text());
         let sent = String::from_utf8(proxy.last().body).unwrap();
         assert!(sent.contains("the first words") && !sent.contains(&id), "{model}: {sent}");
+        let mut wrong = next(model, &id);
+        wrong["input"] = json!({"role": "user", "content": "and?"});
+        let reply = create(&proxy, &wrong);
+        assert_eq!((reply.status, &reply.json()["error"]["param"]), (400, &json!("input")));
     }
 }
 

@@ -120,6 +120,7 @@ impl Relay {
             return exchange.pass_stream(response, &mut PassStream::new(model, &tools, mark));
         }
         let body = response.read_all(self.limits.reply_bytes_max)?;
+        // Left open: whether a deletion is answered with a body.
         if action == Action::DeleteResponse && body.is_empty() {
             return exchange.answer_json(200, kept::deleted(&marks::marked(id, mark)));
         }
@@ -158,6 +159,9 @@ impl Relay {
         let previous = previous(body)?.filter(|id| marks::unmarked(id).is_none());
         let history = previous.map(|id| self.history(&id, &room)).transpose()?;
         let input = body.raw("input").unwrap_or(b"[]");
+        if history.is_some() && !matches!(input, [b'"' | b'[', ..] | b"null") {
+            return Err(Error::bad_request("input", "a string or a list of items is expected"));
+        }
         let joined = history.map(|history| kept::joined(&history, &kept::items_of(input)));
         let item = |id: &str| self.kept_item(id, &room);
         let resolved = kept::resolved(joined.as_deref().unwrap_or(input), &item)?;
