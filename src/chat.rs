@@ -145,7 +145,7 @@ pub struct Tool {
     pub description: Option<String>,
     /// A JSON schema, as the client wrote it.
     pub schema: Option<String>,
-    /// Whether calls have to be of the schema, word for word.
+    /// Whether calls have to be of the schema, word for word. Without one they cannot be.
     pub is_strict: bool,
     pub cache: Option<CachePoint>,
 }

@@ -248,11 +248,12 @@ impl WireTool {
         };
         let function = self.function.or_else(|| self.name.map(flat))?;
         let cache = self.cache_control.or(function.cache_control);
+        let schema = function.parameters.map(|p| p.get().to_owned()).filter(|p| p != "null");
         (!function.name.is_empty()).then(|| Tool {
             name: function.name,
             description: function.description.filter(|d| !d.trim().is_empty()),
-            schema: function.parameters.map(|p| p.get().to_owned()).filter(|p| p != "null"),
-            is_strict: function.strict.unwrap_or(false),
+            is_strict: function.strict == Some(true) && schema.is_some(),
+            schema,
             cache: cache.map(|c| c.point()),
         })
     }

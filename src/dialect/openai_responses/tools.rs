@@ -476,7 +476,7 @@ fn plain_function(
         json.set("description", quoted(description));
     }
     let json = String::from_utf8_lossy(&json.into_bytes()).into_owned();
-    let is_strict = wire.strict.unwrap_or(false);
+    let is_strict = wire.strict == Some(true) && schema.is_some();
     Ok(Found { function: Function { name, description, schema, is_strict, json }, origin })
 }
 
