@@ -71,7 +71,8 @@ fn passed(mut body: Envelope, model: &str) {
 fn written(asked: Result<dialect::Asked, Error>, model: &str) {
     let asked = match asked {
         Ok(asked) => asked,
-        Err(error) => return assert_eq!(error.status(), 400, "{error}"),
+        // What an item refers to may not be kept.
+        Err(error) => return assert!(matches!(error.status(), 400 | 404), "{error}"),
     };
     for service in TABLE.iter().filter_map(|family| family.service.as_ref()) {
         let Some(grammar) = &service.grammar else { continue };
