@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,15 @@ class Proxy:
 
     def log(self):
         return self.log_path.read_text()
+
+    def settled_log(self):
+        """A request's line comes after the last byte of its answer, so perhaps after its client's end."""
+        for _ in range(50):
+            before = self.log()
+            time.sleep(0.15)
+            if self.log() == before:
+                break
+        return before
 
     def stop(self):
         if self.process.poll() is None:

@@ -97,7 +97,7 @@ def run(prompt, model, url, home, folder, *options):
 
 def asked_of(proxy):
     """The requests to the models so far."""
-    lines = [json.loads(line) for line in proxy.log().splitlines()]
+    lines = [json.loads(line) for line in proxy.settled_log().splitlines()]
     requests = [line["request"] for line in lines if "request" in line]
     return [request for request in requests if request["path"].startswith("/v1/messages")]
 

@@ -122,7 +122,7 @@ class Codex:
 
 def asked_of(proxy, since=0):
     """The requests to the models from a place in the log on."""
-    lines = [json.loads(line) for line in proxy.log()[since:].splitlines()]
+    lines = [json.loads(line) for line in proxy.settled_log()[since:].splitlines()]
     requests = [line["request"] for line in lines if "request" in line]
     return [request for request in requests if request["path"].startswith("/v1/responses")]
 
