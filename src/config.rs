@@ -20,14 +20,14 @@ use crate::aicore::Allowed;
 use crate::auth::digest;
 pub use crate::log::Format as LogFormat;
 use crate::models::Names;
-use check::{Reader, entry, field};
+use check::{Reader, entry};
 use json::Json;
 use log::LevelFilter;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-pub use check::{nearest, readable_by_others};
+pub use check::{field, nearest, readable_by_others};
 
 #[derive(Clone)]
 pub struct Config {
@@ -38,8 +38,14 @@ pub struct Config {
     pub client_keys: Vec<[u8; 32]>,
     /// The first client key that is written in the open: what `ask` presents.
     pub plain_key: Option<String>,
-    /// For now exactly one, named `default`.
+    /// At least one, each with a name of its own; the flat form is one named `default`.
     pub subaccounts: Vec<Subaccount>,
+    /// In which order they are asked.
+    pub balance: Balance,
+    /// Whether orchestration deployments that were discovered serve the models that have no deployment of their own.
+    pub orchestrates: bool,
+    /// What all this was read from: a change of any of them is a reason to read it again.
+    pub files: Vec<PathBuf>,
     /// Name or `*` pattern → model, in file order.
     pub aliases: Vec<(String, String)>,
     /// Name or `*` pattern → family, in file order.
@@ -57,19 +63,45 @@ pub struct Config {
     pub log: Log,
 }
 
+/// The order of subaccounts that could all serve a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Balance {
+    /// By turns, as their weights say.
+    #[default]
+    RoundRobin,
+    /// As they are written: the next only where one cannot.
+    Fallback,
+}
+
 #[derive(Clone, Debug)]
 pub struct Subaccount {
     pub name: String,
-    pub resource_group: String,
+    /// Where it stands in the configuration: `subAccounts["name"]`, empty for the flat form.
+    pub path: String,
+    /// At least one. What `deployment_models` names is in the first, what is discovered in any.
+    pub resource_groups: Vec<String>,
     pub service_key: ServiceKey,
     /// Model → base URLs of its deployments, without a trailing slash; in file order.
     pub deployment_models: Vec<(String, Vec<String>)>,
+    /// Whether AI Core is asked what is deployed.
+    pub discovers: bool,
+    /// How many of the turns are its, at least 1.
+    pub weight: u32,
+}
+
+/// What a service key proves its identity with.
+#[derive(Clone)]
+pub enum Proof {
+    /// The client secret.
+    Secret(String),
+    /// A client certificate (x509), with what leads to its root, and its private key: PEM.
+    Certificate { chain: String, key: String },
 }
 
 #[derive(Clone)]
 pub struct ServiceKey {
     pub client_id: String,
-    pub client_secret: String,
+    pub proof: Proof,
     /// Ends in `/oauth/token`.
     pub token_url: String,
     /// Ends in `/v2`.
@@ -298,6 +330,9 @@ fn whole(reader: &mut Reader, json: &Json, own: Option<&Path>) -> Option<Config>
         client_keys,
         plain_key,
         subaccounts: Vec::new(),
+        balance: Balance::default(),
+        orchestrates: true,
+        files: Vec::new(),
         aliases,
         families: reader.names("families", top.of("families"), "family"),
         api_version: reader
@@ -312,9 +347,12 @@ fn whole(reader: &mut Reader, json: &Json, own: Option<&Path>) -> Option<Config>
     };
     let subaccount = Subaccount {
         name: "default".to_string(),
-        resource_group: resource_group.unwrap_or_else(|| "default".to_string()),
+        path: String::new(),
+        resource_groups: vec![resource_group.unwrap_or_else(|| "default".to_string())],
         service_key: service_key?,
         deployment_models: deployment_models?,
+        discovers: false,
+        weight: 1,
     };
     Some(Config { subaccounts: vec![subaccount], ..config })
 }
@@ -502,7 +540,7 @@ fn service_key_fields(reader: &mut Reader, at: &str, json: &Json) -> Option<Serv
     let zone = reader.header_text(&field(&at, "identityzoneid"), key.of("identityzoneid"));
     Some(ServiceKey {
         client_id: client_id?,
-        client_secret: secret?,
+        proof: Proof::Secret(secret?),
         token_url: ending_in(token_url?, "/oauth/token"),
         api_url: ending_in(api_url?, "/v2"),
         identity_zone_id: zone,

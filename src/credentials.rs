@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use crate::aicore::{AiCore, HeaderText, Method, Request, Url};
-use crate::config::ServiceKey;
+use crate::config::{Proof, ServiceKey};
 use crate::error::Error;
 use crate::upstream_error;
 
@@ -64,10 +64,13 @@ struct State {
 impl Credentials {
     /// Fails where the key's token URL is none.
     pub fn new(key: &ServiceKey) -> Result<Credentials, String> {
+        let Proof::Secret(secret) = &key.proof else {
+            return Err("a service key with a certificate is not supported yet".into());
+        };
         let body = format!(
             "grant_type=client_credentials&client_id={}&client_secret={}",
             form_encoded(&key.client_id),
-            form_encoded(&key.client_secret)
+            form_encoded(secret)
         );
         let url = Url::parse(&key.token_url).map_err(|e| format!("{}: {e}", key.token_url))?;
         Ok(Credentials { url, body, state: Mutex::default(), fetched: Condvar::new() })

@@ -17,7 +17,7 @@
 //! |---|---|
 //! | 4 · sockets towards clients, commands | [`cli`] [`certificate`] [`gate`] [`server`] [`ask`] |
 //! | 3 · the story | [`relay`] [`local`] |
-//! | 2 · who, where, what | [`routes`] [`families`] [`auth`] [`models`] [`deployed`] [`config`] [`credentials`] [`aicore`] [`vault`] [`stored`] [`convert`] [`healing`] [`demo`] |
+//! | 2 · who, where, what | [`routes`] [`families`] [`auth`] [`models`] [`deployed`] [`config`] [`credentials`] [`subaccount`] [`aicore`] [`vault`] [`stored`] [`convert`] [`healing`] [`demo`] |
 //! | 1 · wire grammars, pure | [`dialect`] [`estimate`] [`upstream_error`] |
 //! | 0 · words everyone uses | [`chat`] [`envelope`] [`sse`] [`media`] [`encoding`] [`error`] [`log`] |
 //!
@@ -54,7 +54,7 @@
 //! | which of OpenAI's models have the Responses API, and which have nothing else | gpt-5 and later; names with `-codex` | [`families`] |
 //! | which family a name of one's own is | OpenAI's, unless `families` says otherwise | [`families`] |
 //! | the api-version | `2025-04-01-preview`, configurable | [`config`] |
-//! | `AI-Tenant-Id`, which few clients send | sent where the service key has the tenant's id | [`relay`] |
+//! | `AI-Tenant-Id`, which few clients send | sent where the service key has the tenant's id | [`subaccount`] |
 //! | whether clients may see Azure's first event, without choices; the dated model name | no; the client's name goes back | [`dialect`] |
 //! | a stream that ends without `[DONE]` | complete if a finish reason came, otherwise an error | [`dialect`] |
 //! | Gemini: what an effort is in tokens, which models know the lowest level of thinking | Google's own numbers; flash-lite, and flash before 3.7 | [`families`] |
@@ -117,6 +117,7 @@ pub mod families;
 pub mod healing;
 pub mod models;
 pub mod stored;
+pub mod subaccount;
 pub mod vault;
 
 pub mod dialect;

@@ -26,7 +26,6 @@ use crate::auth::Auth;
 use crate::chat::Source;
 use crate::config::{Config, Limits};
 use crate::convert::{Conversion, ForClient};
-use crate::credentials::Credentials;
 use crate::deployed::{self, Deployed};
 use crate::dialect::openai_chat::{self, ChatCompletions, PassStream, Quirks};
 use crate::dialect::openai_responses::marks::{self, Owner};
@@ -40,13 +39,12 @@ use crate::healing::{CURES_MAX, Cure, Remembered};
 use crate::models::{Deployment, Model, Models};
 use crate::routes::{Action, Route, route};
 use crate::stored::Stored;
+use crate::subaccount::{Subaccount, Told};
 use crate::vault::{Bounds, Vault};
 use crate::{healing, local, media, upstream_error};
 
 /// What is read of an error answer.
 const ERROR_BYTES_MAX: usize = 256 * 1024;
-/// The longest silence of the AI API.
-const LOOK_UP_SILENCE_MAX: Duration = Duration::from_secs(15);
 
 /// One request of a client, and the way back to it. All methods take `&self`: while a reply is awaited, keep-alives are
 /// written from within the wait.
@@ -97,15 +95,6 @@ pub struct Relay {
     cors_origins: Vec<String>,
     json: HeaderText,
     event_stream: HeaderText,
-}
-
-struct Subaccount {
-    /// Ends in `/v2`.
-    api_url: String,
-    credentials: Arc<Credentials>,
-    resource_group: HeaderText,
-    /// Left open by the dossier (3): few clients send it; the original does, so it is sent where the key has it.
-    tenant: Option<HeaderText>,
 }
 
 impl Relay {
@@ -361,8 +350,10 @@ impl Relay {
     fn look_up<'a>(&self, exchange: &Rc<Exchange>, model: &'a Model) -> Result<&'a Model, Error> {
         let mut deployed = Deployed::Unknown;
         for deployment in &model.deployments {
+            let subaccount = self.subaccounts.get(deployment.subaccount).ok_or(Error::Internal)?;
             let of = |what: &str, id: &str| {
-                self.ask_ai_api(exchange, deployment.subaccount, &format!("/lm/{what}/{id}"))
+                let (path, group) = (format!("/lm/{what}/{id}"), subaccount.groups.first());
+                subaccount.ask(&self.aicore, &path, group, Some(exchange.clone()))
             };
             deployed = match of("deployments", &deployment.id)? {
                 Told::This(body) => deployed::of_deployment(&body),
@@ -379,39 +370,6 @@ impl Relay {
             break;
         }
         model.found(&deployed).map_err(|what| Error::BadReply { what })
-    }
-
-    /// What the AI API says.
-    fn ask_ai_api(
-        &self,
-        exchange: &Rc<Exchange>,
-        subaccount: usize,
-        path: &str,
-    ) -> Result<Told, Error> {
-        let subaccount = self.subaccounts.get(subaccount).ok_or(Error::Internal)?;
-        let url = Url::parse(&format!("{}{path}", subaccount.api_url));
-        let url = url.map_err(|what| Error::BadReply { what })?;
-        let mut has_renewed = false;
-        loop {
-            let token = subaccount.credentials.access_token(&self.aicore)?;
-            let headers = [
-                ("authorization", &token.authorization),
-                ("ai-resource-group", &subaccount.resource_group),
-                ("accept", &self.json),
-            ];
-            let silence_max = Some(LOOK_UP_SILENCE_MAX);
-            let request =
-                Request { url: &url, headers: &headers, method: Method::Get, silence_max };
-            let mut response = self.aicore.send(&request, Some(exchange.clone()))?;
-            let body = response.read_all(ERROR_BYTES_MAX)?;
-            match response.status {
-                200..300 => return Ok(Told::This(body)),
-                401 if !has_renewed && subaccount.credentials.discard(&token) => has_renewed = true,
-                400 | 404 => return Ok(Told::NotThere),
-                401 | 403 => return Ok(Told::Nothing),
-                _ => return Err(upstream_error::from_response(response.status, &body, None)),
-            }
-        }
     }
 
     /// Gets what URLs name, which is to be put into the request itself.
@@ -623,10 +581,10 @@ impl Relay {
     ) -> Vec<(&'static str, &'a HeaderText)> {
         let mut headers = vec![
             ("authorization", authorization),
-            ("ai-resource-group", &subaccount.resource_group),
             ("content-type", &self.json),
             ("accept", if is_stream { &self.event_stream } else { &self.json }),
         ];
+        headers.extend(subaccount.groups.first().map(|group| ("ai-resource-group", group)));
         headers.extend(subaccount.tenant.as_ref().map(|tenant| ("ai-tenant-id", tenant)));
         headers
     }
@@ -665,26 +623,6 @@ impl Relay {
             .find(|o| o.trim_end_matches('/') == origin)
             .map(|_| origin.to_owned().into())
     }
-}
-
-impl Subaccount {
-    fn new(config: &crate::config::Subaccount) -> Result<Subaccount, String> {
-        let resource_group =
-            HeaderText::new(&config.resource_group).map_err(|e| format!("resource_group: {e}"))?;
-        let tenant = config.service_key.identity_zone_id.as_deref().map(HeaderText::new);
-        let tenant = tenant.transpose().map_err(|e| format!("identityzoneid: {e}"))?;
-        let credentials = Arc::new(Credentials::new(&config.service_key)?);
-        let api_url = config.service_key.api_url.clone();
-        Ok(Subaccount { api_url, credentials, resource_group, tenant })
-    }
-}
-
-/// What the AI API says of something.
-enum Told {
-    This(Vec<u8>),
-    NotThere,
-    /// The service key may not ask: a right that inference does not need.
-    Nothing,
 }
 
 /// What is asked for, and of which model.

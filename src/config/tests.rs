@@ -50,7 +50,7 @@ fn the_original_shape_works_and_the_key_is_completed() {
     let Loaded { config, warnings } = load(&folder.join("config.json")).unwrap();
     fs::remove_dir_all(&folder).unwrap();
     let subaccount = &config.subaccounts[0];
-    assert_eq!(subaccount.resource_group, "group-1");
+    assert_eq!(subaccount.resource_groups, ["group-1"]);
     assert_eq!(subaccount.service_key.token_url, "https://token.example/oauth/token");
     assert_eq!(subaccount.service_key.api_url, "https://api.example/v2");
     let models =
@@ -66,7 +66,7 @@ fn the_original_shape_works_and_the_key_is_completed() {
 #[test]
 fn what_is_absent_has_its_default() {
     let config = loaded(&config(&[("port", "null")])).config;
-    assert_eq!(config.subaccounts[0].resource_group, "default");
+    assert_eq!(config.subaccounts[0].resource_groups, ["default"]);
     assert_eq!(config.subaccounts[0].service_key.identity_zone_id.as_deref(), Some("zone-1"));
     assert_eq!(
         config.subaccounts[0].service_key.token_url,

@@ -1,0 +1,87 @@
+//! A subaccount: a service key, the resource groups in which models are deployed, and the AI API that tells of them.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::aicore::{AiCore, HeaderText, Method, Request, Url, Watch};
+use crate::config;
+use crate::credentials::Credentials;
+use crate::error::Error;
+use crate::upstream_error;
+
+/// The longest silence of the AI API.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
+/// What is read of its answer: a list of some ten thousand deployments.
+const ANSWER_BYTES_MAX: usize = 32 << 20;
+
+/// One subaccount, ready to be asked.
+#[derive(Debug)]
+pub struct Subaccount {
+    pub name: String,
+    /// Ends in `/v2`.
+    api_url: String,
+    pub credentials: Arc<Credentials>,
+    /// At least one. What the configuration names is in the first.
+    pub groups: Vec<HeaderText>,
+    /// Left open by the dossier (3): few clients send it; the original does, so it is sent where the key has it.
+    pub tenant: Option<HeaderText>,
+}
+
+/// What the AI API says of something.
+#[derive(Debug)]
+pub enum Told {
+    This(Vec<u8>),
+    NotThere,
+    /// The service key may not ask: a right that inference does not need.
+    Nothing,
+}
+
+impl Subaccount {
+    pub fn new(config: &config::Subaccount) -> Result<Subaccount, String> {
+        let groups = config.resource_groups.iter().map(|group| {
+            HeaderText::new(group)
+                .map_err(|e| format!("{}: {e}", config::field(&config.path, "resource_group")))
+        });
+        let tenant = config.service_key.identity_zone_id.as_deref().map(HeaderText::new);
+        Ok(Subaccount {
+            name: config.name.clone(),
+            api_url: config.service_key.api_url.clone(),
+            credentials: Arc::new(Credentials::new(&config.service_key)?),
+            groups: groups.collect::<Result<_, _>>()?,
+            tenant: tenant.transpose().map_err(|e| format!("identityzoneid: {e}"))?,
+        })
+    }
+
+    /// `GET {AI_API_URL}/v2{path}`; a refused access token is renewed once. What the AI API says of the tenant as a whole
+    /// needs no group (dossier 4.5).
+    pub fn ask(
+        &self,
+        aicore: &Arc<AiCore>,
+        path: &str,
+        group: Option<&HeaderText>,
+        watch: Option<Rc<dyn Watch>>,
+    ) -> Result<Told, Error> {
+        let url = Url::parse(&format!("{}{path}", self.api_url));
+        let url = url.map_err(|what| Error::BadReply { what })?;
+        let accept = HeaderText::new("application/json").map_err(|_| Error::Internal)?;
+        let mut has_renewed = false;
+        loop {
+            let access = self.credentials.access_token(aicore)?;
+            let mut headers = vec![("authorization", &access.authorization), ("accept", &accept)];
+            headers.extend(group.map(|group| ("ai-resource-group", group)));
+            let silence_max = Some(SILENCE_MAX);
+            let request =
+                Request { url: &url, headers: &headers, method: Method::Get, silence_max };
+            let mut response = aicore.send(&request, watch.clone())?;
+            let body = response.read_all(ANSWER_BYTES_MAX)?;
+            match response.status {
+                200..300 => return Ok(Told::This(body)),
+                401 if !has_renewed && self.credentials.discard(&access) => has_renewed = true,
+                400 | 404 => return Ok(Told::NotThere),
+                401 | 403 => return Ok(Told::Nothing),
+                _ => return Err(upstream_error::from_response(response.status, &body, None)),
+            }
+        }
+    }
+}
