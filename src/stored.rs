@@ -76,6 +76,11 @@ impl Conversation {
         self.turns.iter().map(|turn| turn.input.len() + output(turn)).sum()
     }
 
+    /// The items it began with: a JSON list.
+    pub fn beginning(&self) -> &[u8] {
+        self.turns.last().map_or(b"[]", |turn| &turn.input)
+    }
+
     /// All its items: a JSON list.
     pub fn items(&self) -> Vec<u8> {
         let all = self.turns.iter().rev().flat_map(|turn| turn.items());
