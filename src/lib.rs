@@ -17,7 +17,7 @@
 //! |---|---|
 //! | 4 · sockets towards clients, commands | [`cli`] [`certificate`] [`gate`] [`server`] [`ask`] |
 //! | 3 · the story | [`relay`] [`local`] |
-//! | 2 · who, where, what | [`routes`] [`families`] [`auth`] [`models`] [`balance`] [`affinity`] [`deployed`] [`config`] [`credentials`] [`subaccount`] [`aicore`] [`vault`] [`stored`] [`convert`] [`healing`] [`demo`] |
+//! | 2 · who, where, what | [`routes`] [`families`] [`auth`] [`models`] [`balance`] [`affinity`] [`deployed`] [`catalogue`] [`discovery`] [`config`] [`credentials`] [`subaccount`] [`aicore`] [`vault`] [`stored`] [`convert`] [`healing`] [`demo`] |
 //! | 1 · wire grammars, pure | [`dialect`] [`estimate`] [`upstream_error`] |
 //! | 0 · words everyone uses | [`chat`] [`envelope`] [`sse`] [`media`] [`encoding`] [`error`] [`log`] |
 //!
@@ -111,10 +111,12 @@ pub mod affinity;
 pub mod aicore;
 pub mod auth;
 pub mod balance;
+pub mod catalogue;
 pub mod config;
 pub mod convert;
 pub mod credentials;
 pub mod deployed;
+pub mod discovery;
 pub mod families;
 pub mod healing;
 pub mod models;
