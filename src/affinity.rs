@@ -209,7 +209,7 @@ mod tests {
             "only its beginning counts"
         );
         assert_ne!(key(&affinity, &long("a")), key(&affinity, &long("ab")), "and its length");
-        let many = format!("[{}]", vec!["{}"; MESSAGES_MAX + 2].join(","));
+        let many = format!("[{}]", ["{}"; MESSAGES_MAX + 2].join(","));
         assert!(!key(&affinity, &many).is_new);
     }
 

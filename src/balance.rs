@@ -422,7 +422,8 @@ mod tests {
     #[test]
     fn turns_go_round_the_lanes_first_and_then_round_their_deployments() {
         let now = Instant::now();
-        let table: [(&[(usize, u32)], &[usize]); 4] = [
+        type Shape = [(usize, u32)];
+        let table: [(&Shape, &[usize]); 4] = [
             (&[(1, 1)], &[0, 0, 0]),
             (&[(3, 1)], &[0, 1, 2, 0, 1, 2]),
             (&[(2, 1), (1, 1), (1, 1)], &[0, 2, 3, 1, 2, 3, 0]),

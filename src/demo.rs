@@ -186,6 +186,11 @@ impl Demo {
         lock(&self.core.faults).push(fault);
     }
 
+    /// Nothing that was pushed happens any more.
+    pub fn forget_faults(&self) {
+        lock(&self.core.faults).clear();
+    }
+
     /// What arrived so far, oldest first; of a long run the last thousand requests or 64 MB.
     pub fn seen(&self) -> Vec<Seen> {
         lock(&self.core.journal).requests.iter().cloned().collect()
