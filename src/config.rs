@@ -6,7 +6,7 @@
 //!   "secret_authentication_tokens": ["…", "sha256:<hex>"], "resource_group": "default", "host": "127.0.0.1", "port": 3001 }
 //! ```
 //!
-//! and what `config.json.example` shows beside. Rules that hold everywhere: `null` is the same as absent; keys that begin
+//! several of that kind under `subAccounts`, by names of their own, and what `config.json.example` shows beside. Rules that hold everywhere: `null` is the same as absent; keys that begin
 //! with `_` or `$` are comments; unknown keys warn; a relative path is relative to the file's own folder; no problem or
 //! warning ever quotes a secret, nor a value that may be one (so no URLs either).
 //!
@@ -15,6 +15,7 @@
 
 mod check;
 mod json;
+mod subaccounts;
 
 use crate::aicore::Allowed;
 use crate::auth::digest;
@@ -252,6 +253,22 @@ pub fn log_format(text: &str) -> Result<LogFormat, String> {
     }
 }
 
+fn balance(text: &str) -> Result<Balance, String> {
+    match text {
+        "round_robin" => Ok(Balance::RoundRobin),
+        "fallback" => Ok(Balance::Fallback),
+        _ => Err("not an order: write round_robin or fallback".to_string()),
+    }
+}
+
+fn orchestration(text: &str) -> Result<bool, String> {
+    match text {
+        "fallback" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("not a use of orchestration: write fallback or off".to_string()),
+    }
+}
+
 fn cache(text: &str) -> Result<bool, String> {
     match text {
         "auto" => Ok(true),
@@ -290,11 +307,15 @@ fn one(path: &str, why: &str) -> Problems {
 
 const TOKENS: &str = "secret_authentication_tokens";
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 20] = [
     "service_key_json",
     "deployment_models",
     TOKENS,
     "resource_group",
+    "discover",
+    "weight",
+    "balance",
+    "orchestration",
     "host",
     "port",
     "aliases",
@@ -312,15 +333,9 @@ const KEYS: [&str; 16] = [
 /// `None` only where problems were noted: all is read before the first missing part ends it.
 fn whole(reader: &mut Reader, json: &Json, own: Option<&Path>) -> Option<Config> {
     let top = reader.fields("", json, &KEYS)?;
-    if top.of("subAccounts").is_some() {
-        reader.problem("subAccounts", "several subaccounts are not supported yet: write one, flat");
-        return None;
-    }
-    let resource_group = reader.header_text("resource_group", top.of("resource_group"));
-    let service_key = service_key(reader, top.of("service_key_json"), own);
-    let deployment_models = deployment_models(reader, top.of("deployment_models"));
+    let subaccounts = subaccounts::read(reader, &top, own);
     let aliases = reader.names("aliases", top.of("aliases"), "model");
-    warn_of_lost_aliases(reader, &aliases, deployment_models.as_deref().unwrap_or(&[]));
+    warn_of_lost_aliases(reader, &aliases, subaccounts.as_deref().unwrap_or(&[]));
     let host = reader.parsed("host", top.of("host"), host);
     let port = reader.whole_number("port", top.of("port"), 0, 65535).map(|n| n as u16);
     let (client_keys, plain_key) = client_keys(reader, top.of(TOKENS));
@@ -330,8 +345,10 @@ fn whole(reader: &mut Reader, json: &Json, own: Option<&Path>) -> Option<Config>
         client_keys,
         plain_key,
         subaccounts: Vec::new(),
-        balance: Balance::default(),
-        orchestrates: true,
+        balance: reader.parsed("balance", top.of("balance"), balance).unwrap_or_default(),
+        orchestrates: reader
+            .parsed("orchestration", top.of("orchestration"), orchestration)
+            .unwrap_or(true),
         files: Vec::new(),
         aliases,
         families: reader.names("families", top.of("families"), "family"),
@@ -345,16 +362,9 @@ fn whole(reader: &mut Reader, json: &Json, own: Option<&Path>) -> Option<Config>
         limits: limits(reader, top.of("limits")),
         log: log_settings(reader, top.of("log")),
     };
-    let subaccount = Subaccount {
-        name: "default".to_string(),
-        path: String::new(),
-        resource_groups: vec![resource_group.unwrap_or_else(|| "default".to_string())],
-        service_key: service_key?,
-        deployment_models: deployment_models?,
-        discovers: false,
-        weight: 1,
-    };
-    Some(Config { subaccounts: vec![subaccount], ..config })
+    let mut files: Vec<_> = own.map(Path::to_path_buf).into_iter().collect();
+    files.append(&mut reader.files);
+    Some(Config { subaccounts: subaccounts?, files, ..config })
 }
 
 /// The digests, and the first key that is written in the open.
@@ -393,61 +403,18 @@ fn client_keys(reader: &mut Reader, json: Option<&Json>) -> (Vec<[u8; 32]>, Opti
     (digests, plain)
 }
 
-fn deployment_models(
-    reader: &mut Reader,
-    json: Option<&Json>,
-) -> Option<Vec<(String, Vec<String>)>> {
-    const PATH: &str = "deployment_models";
-    const WANTED: &str =
-        "an object of model names and deployment URLs, as in {\"gpt-4o\": \"https://…\"}";
-    let Some(json) = json else {
-        reader.problem(PATH, format!("missing: write {WANTED}"));
-        return None;
-    };
-    let entries = reader.entries(PATH, json, WANTED)?;
-    if entries.is_empty() {
-        reader.problem(PATH, format!("empty: write {WANTED}"));
-    }
-    let mut models = Vec::new();
-    for (name, value) in entries {
-        let path = entry(PATH, name);
-        if reader.name(&path, name) {
-            models.push((name.clone(), deployment_urls(reader, &path, value)));
-        }
-    }
-    Some(models)
-}
-
-fn deployment_urls(reader: &mut Reader, path: &str, json: &Json) -> Vec<String> {
-    let items = match json {
-        Json::Text(_) => vec![(path.to_string(), json)],
-        _ => reader.list(path, json, "a deployment URL or a list of them"),
-    };
-    if matches!(json, Json::List(list) if list.is_empty()) {
-        reader.problem(path, "an empty list: write at least one deployment URL");
-    }
-    let urls = items.into_iter().filter_map(|(path, item)| {
-        let url = reader.url(&path, item)?;
-        match check::sub_path(&url) {
-            Some(tail) => {
-                let why =
-                    format!("cut `{tail}` from its end: the proxy appends what a request needs");
-                reader.problem(path, why);
-                None
-            }
-            None => Some(url),
-        }
-    });
-    urls.collect()
-}
-
 /// An alias that leads nowhere answers 404 for ever. It may lead to another alias, or to any spelling of a name.
 fn warn_of_lost_aliases(
     reader: &mut Reader,
     aliases: &[(String, String)],
-    models: &[(String, Vec<String>)],
+    subaccounts: &[Subaccount],
 ) {
-    let models = models.iter().map(|(name, _)| name.as_str()).collect();
+    if subaccounts.iter().any(|subaccount| subaccount.discovers) {
+        // What there is shows later.
+        return;
+    }
+    let models = subaccounts.iter().flat_map(|subaccount| &subaccount.deployment_models);
+    let models = models.map(|(name, _)| name.as_str()).collect();
     let names = Names { models, aliases };
     for (alias, target) in aliases {
         if names.find(target).is_none() {
@@ -456,99 +423,6 @@ fn warn_of_lost_aliases(
             reader.warn(entry("aliases", alias), why);
         }
     }
-}
-
-fn service_key(reader: &mut Reader, json: Option<&Json>, own: Option<&Path>) -> Option<ServiceKey> {
-    const PATH: &str = "service_key_json";
-    const WANTED: &str = "the path of SAP's service key file, or its content as an object";
-    match json {
-        None => {
-            reader.problem(PATH, format!("missing: write {WANTED}"));
-            None
-        }
-        Some(Json::Text(text)) if text.trim_start().starts_with('{') => {
-            reader.problem(PATH, "an object within quotes: write it without them");
-            None
-        }
-        Some(json @ Json::Text(_)) => {
-            let path = reader.path(PATH, Some(json))?;
-            service_key_file(reader, PATH, &path)
-        }
-        Some(json @ Json::Object(_)) => {
-            if let Some(own) = own {
-                reader.warn_if_readable(&own.display().to_string(), own, "holds a service key");
-            }
-            service_key_fields(reader, PATH, json)
-        }
-        Some(other) => {
-            reader.wrong_kind(PATH, other, WANTED);
-            None
-        }
-    }
-}
-
-fn service_key_file(reader: &mut Reader, at: &str, path: &Path) -> Option<ServiceKey> {
-    let file = path.display().to_string();
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) => {
-            let why = format!("{file} cannot be read ({error}): save SAP's service key there");
-            reader.problem(at, why);
-            return None;
-        }
-    };
-    reader.warn_if_readable(&file, path, "is a service key");
-    match json::parse(&text) {
-        Ok(mut json) => {
-            reader.merge_repeated(&format!("{file}: "), &mut json);
-            service_key_fields(reader, &format!("{file}: "), &json)
-        }
-        Err(why) => {
-            reader.problem(file, why);
-            None
-        }
-    }
-}
-
-/// `at` is where the key stands: a JSON path, or `FILE: `.
-fn service_key_fields(reader: &mut Reader, at: &str, json: &Json) -> Option<ServiceKey> {
-    let mut at = at.to_string();
-    let mut key = reader.any_fields(&at, json, "the object that SAP calls a service key")?;
-    if let (None, Some(inner)) = (key.of("clientid"), key.of("credentials")) {
-        at = field(&at, "credentials");
-        key = reader.any_fields(&at, inner, "the object that SAP calls a service key")?;
-    }
-    let of_certificate =
-        ["certurl", "certificate", "key"].iter().any(|name| key.of(name).is_some());
-    if of_certificate && key.of("clientsecret").is_none() {
-        let why = "a service key with a certificate (x509) is not supported yet: \
-                   make one with a client secret";
-        reader.problem(field(&at, "clientsecret"), why);
-        return None;
-    }
-    let urls_at = field(&at, "serviceurls");
-    let api_url = match key.of("serviceurls") {
-        Some(urls) => {
-            let urls = reader.any_fields(&urls_at, urls, "an object with AI_API_URL")?;
-            reader.required_url(&field(&urls_at, "AI_API_URL"), urls.of("AI_API_URL"))
-        }
-        None => reader.required_url(&field(&urls_at, "AI_API_URL"), None),
-    };
-    let token_url = reader.required_url(&field(&at, "url"), key.of("url"));
-    let client_id = reader.required_secret(&field(&at, "clientid"), key.of("clientid"));
-    let secret = reader.required_secret(&field(&at, "clientsecret"), key.of("clientsecret"));
-    let zone = reader.header_text(&field(&at, "identityzoneid"), key.of("identityzoneid"));
-    Some(ServiceKey {
-        client_id: client_id?,
-        proof: Proof::Secret(secret?),
-        token_url: ending_in(token_url?, "/oauth/token"),
-        api_url: ending_in(api_url?, "/v2"),
-        identity_zone_id: zone,
-    })
-}
-
-fn ending_in(url: String, tail: &str) -> String {
-    if url.ends_with(tail) { url } else { url + tail }
 }
 
 fn tls(reader: &mut Reader, json: Option<&Json>) -> Tls {

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 pub struct Reader {
     pub problems: Vec<Problem>,
     pub warnings: Vec<Problem>,
+    /// What was read beside.
+    pub files: Vec<PathBuf>,
     folder: PathBuf,
 }
 
@@ -24,7 +26,12 @@ impl<'j> Fields<'j> {
 
 impl Reader {
     pub fn new(folder: &Path) -> Reader {
-        Reader { problems: Vec::new(), warnings: Vec::new(), folder: folder.to_path_buf() }
+        Reader {
+            problems: Vec::new(),
+            warnings: Vec::new(),
+            files: Vec::new(),
+            folder: folder.to_path_buf(),
+        }
     }
 
     pub fn problem(&mut self, path: impl Into<String>, why: impl Into<String>) {
@@ -184,6 +191,26 @@ impl Reader {
         }
     }
 
+    /// A certificate or a private key. On its way through environments its line ends often became `\\n`, spelled out.
+    pub fn required_pem(&mut self, path: &str, json: Option<&Json>) -> Option<String> {
+        let why = match json {
+            None => "missing: write the PEM text in SAP's service key",
+            Some(Json::Text(text)) => {
+                let text = text.replace("\\n", "\n");
+                if text.contains("-----BEGIN ") && text.contains("-----END ") {
+                    return Some(text);
+                }
+                "not a PEM text: write it as in SAP's service key, from -----BEGIN to -----END"
+            }
+            Some(other) => {
+                self.wrong_kind(path, other, "the PEM text in SAP's service key");
+                return None;
+            }
+        };
+        self.problem(path, why);
+        None
+    }
+
     /// Text that is sent in a header.
     pub fn header_text(&mut self, path: &str, json: Option<&Json>) -> Option<String> {
         let text = self.text(path, json?, "a name")?;
@@ -243,6 +270,7 @@ impl Reader {
 
     pub fn existing_file(&mut self, path: &str, json: Option<&Json>) -> Option<PathBuf> {
         let file = self.path(path, json)?;
+        self.files.push(file.clone());
         if let Err(error) = std::fs::File::open(&file) {
             self.problem(path, format!("{} cannot be read ({error})", file.display()));
         }

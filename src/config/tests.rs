@@ -187,16 +187,6 @@ fn problems_are_named_with_their_path() {
         ),
         (
             MODELS,
-            "null",
-            "deployment_models: missing: write an object of model names and deployment URLs, as in {\"gpt-4o\": \"https://…\"}",
-        ),
-        (
-            MODELS,
-            "{}",
-            "deployment_models: empty: write an object of model names and deployment URLs, as in {\"gpt-4o\": \"https://…\"}",
-        ),
-        (
-            MODELS,
             "[]",
             "deployment_models: found a list: write an object of model names and deployment URLs, as in {\"gpt-4o\": \"https://…\"}",
         ),
@@ -335,7 +325,7 @@ fn problems_are_named_with_their_path() {
         (
             "subAccounts",
             "{}",
-            "subAccounts: several subaccounts are not supported yet: write one, flat",
+            "subAccounts: empty: write an object of names and a subaccount each, as in {\"eu\": {\"service_key_json\": …}}",
         ),
         (
             "upstream_ca",
@@ -359,8 +349,28 @@ fn problems_are_named_with_their_path() {
         ),
         (
             "service_key_json",
-            r#"{"clientid": "i", "certificate": "c", "certurl": "u", "key": "k"}"#,
-            "service_key_json.clientsecret: a service key with a certificate (x509) is not supported yet: make one with a client secret",
+            r#"{"clientid": "i", "certificate": "c", "certurl": "https://t", "serviceurls": {"AI_API_URL": "https://a"}}"#,
+            "service_key_json.certificate: not a PEM text: write it as in SAP's service key, from -----BEGIN to -----END\n\
+             service_key_json.key: missing: write the PEM text in SAP's service key",
+        ),
+        ("weight", "0", "weight: out of range: write a whole number from 1 to 1000"),
+        ("discover", "\"yes\"", "discover: found a string: write true or false, without quotes"),
+        ("balance", "\"random\"", "balance: not an order: write round_robin or fallback"),
+        ("orchestration", "true", "orchestration: found true or false: write a string"),
+        (
+            "orchestration",
+            "\"on\"",
+            "orchestration: not a use of orchestration: write fallback or off",
+        ),
+        (
+            "resource_group",
+            "[]",
+            "resource_group: an empty list: write at least one resource group",
+        ),
+        (
+            "resource_group",
+            r#"["a", "b c"]"#,
+            "resource_group[1]: only letters, digits and signs of ASCII can be sent in a header",
         ),
     ];
     for (key, json, expected) in cases {
@@ -374,8 +384,8 @@ fn all_problems_are_told_at_once_and_no_secret_among_them() {
         "deployment_models": {"m": "s3cr3t"}, "secret_authentication_tokens": ["s3cr3t key", "sha256:s3cr3t"], "port": -1}"#;
     let expected = "\
 service_key_json.credentials.serviceurls.AI_API_URL: missing: write the URL in SAP's service key
-service_key_json.credentials.url: a user name or password before the host: remove it
 service_key_json.credentials.clientid: missing: write the string in SAP's service key
+service_key_json.credentials.url: a user name or password before the host: remove it
 service_key_json.credentials.clientsecret: white space around it: remove it
 deployment_models[\"m\"]: not an absolute URL: write it from https:// on
 port: out of range: write a whole number from 0 to 65535
@@ -487,4 +497,159 @@ fn cache_is_auto_or_off() {
     assert!(refused.starts_with("cache: "), "{refused}");
     let refused = problems(&config(&[("cache", "\"on\"")]));
     assert!(refused.contains("auto or off"), "{refused}");
+}
+
+/// A subaccount of the name `n`, its service key's id `id`.
+fn subaccount(id: &str, more: &str) -> String {
+    let key = format!(
+        r#"{{"clientid": "{id}", "clientsecret": "s", "url": "https://{id}.example", "serviceurls": {{"AI_API_URL": "https://a"}}}}"#
+    );
+    format!(r#"{{"service_key_json": {key}{more}}}"#)
+}
+
+fn subaccounts(entries: &[(&str, String)], more: &str) -> String {
+    let entries: Vec<_> = entries.iter().map(|(name, json)| format!("{name:?}: {json}")).collect();
+    format!(
+        r#"{{"subAccounts": {{{}}}, "secret_authentication_tokens": ["a-key-of-decent-length"]{more}}}"#,
+        entries.join(", ")
+    )
+}
+
+#[test]
+fn several_subaccounts_are_read_as_the_original_has_them() {
+    let folder = folder("several");
+    for (file, id) in [("a.json", "a"), ("b.json", "b")] {
+        let key = subaccount(id, "").replace(r#"{"service_key_json": "#, "");
+        fs::write(folder.join(file), &key[..key.len() - 1]).unwrap();
+        fs::set_permissions(folder.join(file), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let text = r#"{"subAccounts": {
+            "z": {"resource_group": "default", "service_key_json": "a.json",
+                "deployment_models": {"gpt-4o": ["https://h/v2/inference/deployments/d1", "https://h/v2/inference/deployments/d2"]}},
+            "a": {"resource_group": ["team-1", "team-2"], "service_key_json": "b.json", "weight": 3, "discover": true,
+                "deployment_models": {"o3": ["https://h/v2/inference/deployments/d3"]}},
+            "n": {"service_key_json": "b.json"}},
+        "secret_authentication_tokens": ["a-key-of-decent-length"], "port": 3001, "host": "127.0.0.1",
+        "balance": "fallback", "orchestration": "off"}"#;
+    fs::write(folder.join("config.json"), text).unwrap();
+    let Loaded { config, warnings } = load(&folder.join("config.json")).unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+    assert!(warnings.is_empty(), "{warnings:?}");
+    let shown = config.subaccounts.iter().map(|s| {
+        let groups = s.resource_groups.join(" ");
+        let models =
+            s.deployment_models.iter().map(|(name, urls)| format!("{name}:{}", urls.len()));
+        let models = models.collect::<Vec<_>>().join(" ");
+        format!(
+            "{} {} [{groups}] [{models}] {} {}",
+            s.name, s.service_key.client_id, s.discovers, s.weight
+        )
+    });
+    let expected = [
+        "z a [default] [gpt-4o:2] false 1",
+        "a b [team-1 team-2] [o3:1] true 3",
+        "n b [default] [] true 1",
+    ];
+    assert_eq!(shown.collect::<Vec<_>>(), expected);
+    assert_eq!(config.subaccounts[1].path, "subAccounts[\"a\"]");
+    assert_eq!((config.balance, config.orchestrates), (Balance::Fallback, false));
+    let files = ["config.json", "a.json", "b.json", "b.json"].map(|file| folder.join(file));
+    assert_eq!(config.files, files);
+}
+
+#[test]
+fn the_flat_form_and_several_go_together() {
+    let flat = config(&[("subAccounts", &format!("{{\"b\": {}}}", subaccount("b", "")))]);
+    let both = loaded(&flat).config.subaccounts;
+    assert_eq!(both.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["default", "b"]);
+    assert_eq!((both[0].discovers, both[1].discovers), (false, true));
+    // What is said for all holds for those that do not say it.
+    let entries =
+        [("a", subaccount("a", "")), ("b", subaccount("b", r#", "resource_group": "own""#))];
+    let all = loaded(&subaccounts(&entries, r#", "resource_group": "team""#)).config.subaccounts;
+    assert_eq!(
+        (&all[0].resource_groups[0], &all[1].resource_groups[0]),
+        (&"team".into(), &"own".into())
+    );
+    // Without models it is asked what there is; an alias may lead to what is found.
+    let discovering =
+        loaded(&config(&[("deployment_models", "null"), ("aliases", r#"{"a": "what is found"}"#)]));
+    assert!(discovering.config.subaccounts[0].discovers && discovering.warnings.is_empty());
+}
+
+#[test]
+fn what_is_wrong_with_one_of_several_is_named_with_its_path() {
+    let one =
+        |more: &str| subaccounts(&[("a", subaccount("a", "")), ("b c", subaccount("b", more))], "");
+    for (text, expected) in [
+        (
+            subaccounts(&[("a", "{}".into())], ""),
+            "subAccounts[\"a\"].service_key_json: missing: write the path of SAP's service key file, or its content as an object",
+        ),
+        (
+            one(r#", "deployment_models": {"m": ["x"]}"#),
+            "subAccounts[\"b c\"].deployment_models[\"m\"][0]: not an absolute URL: write it from https:// on",
+        ),
+        (
+            one(r#", "discover": false"#),
+            "subAccounts[\"b c\"].deployment_models: without models, and `discover` is false: write an object of model names and deployment URLs, as in {\"gpt-4o\": \"https://…\"}, or let it discover",
+        ),
+        (
+            one(r#", "resource_group": 5"#),
+            "subAccounts[\"b c\"].resource_group: found a number: write a resource group or a list of them",
+        ),
+        (
+            config(&[("subAccounts", &format!("{{\"default\": {}}}", subaccount("b", "")))]),
+            "subAccounts[\"default\"]: that is what the one outside of subAccounts is called: rename one",
+        ),
+    ] {
+        assert_eq!(problems(&text), expected);
+    }
+    for (text, expected) in [
+        (
+            one(r#", "wieght": 1"#),
+            "subAccounts[\"b c\"].wieght: unknown key, ignored. Did you mean `weight`?",
+        ),
+        (
+            subaccounts(&[("a", subaccount("a", "")), ("b", subaccount("a", ""))], ""),
+            "subAccounts[\"b\"]: the same service key and resource group as `a`: they share its limits",
+        ),
+        (
+            one(r#", "resource_group": ["x", "x"]"#),
+            "subAccounts[\"b c\"].resource_group[1]: the same resource group as one before",
+        ),
+    ] {
+        assert_eq!(warnings(&text), expected);
+    }
+}
+
+#[test]
+fn a_service_key_proves_itself_by_a_secret_or_by_a_certificate() {
+    let pem = |what: &str| format!("-----BEGIN {what}-----\\nAAAA\\n-----END {what}-----\\n");
+    let key = |more: &str| {
+        format!(
+            r#"{{"clientid": "i", "url": "https://t", "serviceurls": {{"AI_API_URL": "https://a"}},
+                "certurl": "https://cert", "certificate": "{}", "key": "{}"{more}}}"#,
+            pem("CERTIFICATE"),
+            pem("PRIVATE KEY").replace('\\', "\\\\"),
+        )
+    };
+    for (more, is_x509) in [
+        ("", true),
+        (r#", "credential-type": "x509""#, true),
+        (r#", "clientsecret": "s", "credential-type": "x509""#, true),
+        (r#", "clientsecret": "s""#, false),
+        (r#", "clientsecret": "s", "credential-type": "binding-secret""#, false),
+    ] {
+        let loaded = loaded(&config(&[("service_key_json", &key(more))]));
+        let key = &loaded.config.subaccounts[0].service_key;
+        let host = if is_x509 { "https://cert" } else { "https://t" };
+        assert_eq!(key.token_url, format!("{host}/oauth/token"), "{more}");
+        let Proof::Certificate { chain, key } = &key.proof else {
+            assert!(!is_x509, "{more}");
+            continue;
+        };
+        assert_eq!(chain, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+        assert_eq!(key, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
+    }
 }
