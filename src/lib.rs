@@ -17,7 +17,7 @@
 //! |---|---|
 //! | 4 · sockets towards clients, commands | [`cli`] [`certificate`] [`gate`] [`server`] [`ask`] |
 //! | 3 · the story | [`relay`] [`local`] |
-//! | 2 · who, where, what | [`routes`] [`families`] [`auth`] [`models`] [`balance`] [`affinity`] [`deployed`] [`catalogue`] [`discovery`] [`config`] [`credentials`] [`subaccount`] [`aicore`] [`vault`] [`stored`] [`convert`] [`healing`] [`demo`] |
+//! | 2 · who, where, what | [`routes`] [`families`] [`auth`] [`models`] [`balance`] [`affinity`] [`deployed`] [`catalogue`] [`quota`] [`discovery`] [`config`] [`credentials`] [`subaccount`] [`aicore`] [`vault`] [`stored`] [`convert`] [`healing`] [`demo`] |
 //! | 1 · wire grammars, pure | [`dialect`] [`estimate`] [`upstream_error`] |
 //! | 0 · words everyone uses | [`chat`] [`envelope`] [`sse`] [`media`] [`encoding`] [`error`] [`log`] |
 //!
@@ -120,6 +120,7 @@ pub mod discovery;
 pub mod families;
 pub mod healing;
 pub mod models;
+pub mod quota;
 pub mod stored;
 pub mod subaccount;
 pub mod vault;
