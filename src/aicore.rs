@@ -41,7 +41,7 @@ pub struct AiCore {
 }
 
 /// How long AI Core may take, and whom to trust.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settings {
     pub connect_max: Duration,
     /// The longest silence: before the answer's head, and between its parts.

@@ -8,7 +8,8 @@
 //! deployment alone. How long is what AI Core said, else random between nothing and a span that doubles with each failure in
 //! a row ("full jitter": so that proxies and clients do not come back all at once). Then one request finds out whether it
 //! serves again; until that is known the others keep away. What rests without having been told to is still asked where there
-//! is nothing better; what AI Core told to wait is not.
+//! is nothing better; what AI Core told to wait is not. Where there is but one lane, it is asked all the same: the client
+//! has been told, too, and it is its own business then, as with the vendor.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -113,14 +114,13 @@ impl Lanes {
         Lanes { balance, rows, credits }
     }
 
-    /// The deployments in the order in which to try them, without those that AI Core told to wait. `preferred` has the
+    /// The deployments in the order in which to try them, without those that AI Core told to wait for. `preferred` has the
     /// first place as long as it is ready, and takes nobody's turn.
     pub fn order(&self, preferred: Option<usize>, now: Instant) -> Vec<usize> {
-        if let [Row { lane, members, .. }] = self.rows.as_slice()
-            && let [(number, health)] = members.as_slice()
+        if let [Row { members, .. }] = self.rows.as_slice()
+            && let [(number, _)] = members.as_slice()
         {
-            let is_barred = lane.health.fitness(now).max(health.fitness(now)) == Fitness::Barred;
-            return if is_barred { vec![] } else { vec![*number] };
+            return vec![*number];
         }
         let rows: Vec<Vec<Fitness>> = self.rows.iter().map(|row| row.fitness(now)).collect();
         let preferred = preferred.and_then(|number| self.place_of(number));
@@ -150,8 +150,9 @@ impl Lanes {
                 places.push((rows[index][at], round, rank, row.members[at].0));
             }
         }
-        places.retain(|place| place.0 != Fitness::Barred);
         places.sort_unstable();
+        let can_choose = rows.len() > 1 || places.iter().any(|place| place.0 < Fitness::Barred);
+        places.retain(|place| !can_choose || place.0 < Fitness::Barred);
         places.into_iter().map(|place| place.3).collect()
     }
 
@@ -480,7 +481,12 @@ mod tests {
         health(&single, 0).failed_by(&error(), None, now, 1.0);
         assert_eq!(single.order(None, now), [0]);
         health(&single, 0).failed_by(&error(), Some(SECOND), now, 1.0);
-        assert_eq!(single.order(None, now), [0; 0]);
+        assert_eq!(single.order(None, now), [0], "a lane of its own is the client's business");
+        let double = self::lanes(Balance::RoundRobin, &[(2, 1)]);
+        health(&double, 0).failed_by(&error(), Some(SECOND), now, 1.0);
+        assert_eq!(double.order(None, now), [1]);
+        double.rows[0].lane.health.failed_by(&error(), Some(SECOND), now, 1.0);
+        assert_eq!(double.order(Some(0), now).len(), 2);
     }
 
     #[test]

@@ -50,9 +50,13 @@ pub struct Day(i64);
 pub fn parse(body: &[u8]) -> Catalogue {
     let json: Value = serde_json::from_slice(body).unwrap_or_default();
     let resources = json["resources"].as_array().into_iter().flatten();
-    let mut catalogue = Catalogue::default();
-    catalogue.add(resources.filter_map(entry));
-    catalogue
+    let mut entries: Vec<Entry> = vec![];
+    for entry in resources.filter_map(entry) {
+        if entries.iter().all(|known| known.name != entry.name) {
+            entries.push(entry);
+        }
+    }
+    Catalogue { entries }
 }
 
 /// Warnings for those of the deployed names `models` that retire within 30 days, or have: a sentence each.
@@ -87,19 +91,21 @@ fn retirement(entry: &Entry, today: Day) -> Option<String> {
 }
 
 impl Catalogue {
+    /// All that is in any of them; of a model what the first says.
+    pub fn union<'a>(catalogues: impl IntoIterator<Item = &'a Catalogue>) -> Catalogue {
+        let mut union = Catalogue::default();
+        for entry in catalogues.into_iter().flat_map(|catalogue| &catalogue.entries) {
+            if union.find(&entry.name).is_none() {
+                union.entries.push(entry.clone());
+            }
+        }
+        union
+    }
+
     /// What is said of the model that AI Core knows by this name, in any of its spellings.
     pub fn find(&self, name: &str) -> Option<&Entry> {
         let exact = self.entries.iter().find(|entry| entry.name == name);
         exact.or_else(|| self.entries.iter().find(|entry| families::is_same(&entry.name, name)))
-    }
-
-    /// Adds what is not known yet: subaccounts have the same catalogue, but for what they may use of it.
-    pub fn add(&mut self, entries: impl IntoIterator<Item = Entry>) {
-        for entry in entries {
-            if self.entries.iter().all(|known| known.name != entry.name) {
-                self.entries.push(entry);
-            }
-        }
     }
 }
 
@@ -252,6 +258,17 @@ mod tests {
         for body in ["", "[]", "{}", "null", r#"{"resources": null}"#, "<html>"] {
             assert_eq!(parse(body.as_bytes()), Catalogue::default(), "{body}");
         }
+    }
+
+    #[test]
+    fn of_several_the_first_counts() {
+        let entry =
+            |name: &str, n| Entry { name: name.into(), context_length: n, ..Entry::default() };
+        let a = Catalogue { entries: vec![entry("gpt-5", Some(1)), entry("o3", None)] };
+        let b = Catalogue { entries: vec![entry("gpt-4o", Some(2)), entry("gpt-5", Some(3))] };
+        let union = Catalogue::union([&a, &b]);
+        let expected = vec![entry("gpt-5", Some(1)), entry("o3", None), entry("gpt-4o", Some(2))];
+        assert_eq!(union.entries, expected);
     }
 
     #[test]

@@ -90,7 +90,7 @@ pub struct Subaccount {
 }
 
 /// What a service key proves its identity with.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Proof {
     /// The client secret.
     Secret(String),
@@ -98,7 +98,7 @@ pub enum Proof {
     Certificate { chain: String, key: String },
 }
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ServiceKey {
     pub client_id: String,
     pub proof: Proof,

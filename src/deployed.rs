@@ -8,7 +8,7 @@
 use serde_json::Value;
 
 /// What the AI API says of a deployment.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Deployed {
     /// The model of this name.
     Model(String),

@@ -150,7 +150,9 @@ impl Error {
     /// was silent for as long as a model may think, is not repeated elsewhere: the work may have been done, and paid for.
     pub fn is_deployments_own(&self) -> bool {
         match self {
-            Error::Upstream { status, .. } => matches!(status, 404 | 408 | 424 | 429 | 500..),
+            Error::Upstream { status, .. } => {
+                matches!(status, 401 | 403 | 404 | 408 | 424 | 429 | 500..)
+            }
             Error::Unreachable { .. } => true,
             _ => false,
         }

@@ -16,7 +16,7 @@
 //! | floor | modules |
 //! |---|---|
 //! | 4 · sockets towards clients, commands | [`cli`] [`certificate`] [`gate`] [`server`] [`ask`] |
-//! | 3 · the story | [`relay`] [`local`] |
+//! | 3 · the story | [`relay`] [`live`] [`local`] |
 //! | 2 · who, where, what | [`routes`] [`families`] [`auth`] [`models`] [`balance`] [`affinity`] [`deployed`] [`catalogue`] [`quota`] [`discovery`] [`config`] [`credentials`] [`subaccount`] [`aicore`] [`vault`] [`stored`] [`convert`] [`healing`] [`demo`] |
 //! | 1 · wire grammars, pure | [`dialect`] [`estimate`] [`upstream_error`] |
 //! | 0 · words everyone uses | [`chat`] [`envelope`] [`sse`] [`media`] [`encoding`] [`error`] [`log`] |
@@ -104,6 +104,7 @@ compile_error!("Unix only: Linux, macOS. On Windows run it in WSL or a container
 
 pub mod relay;
 
+pub mod live;
 pub mod local;
 pub mod routes;
 

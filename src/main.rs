@@ -5,14 +5,22 @@ use std::fmt::{Display, Write};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use sap_ai_core_llm_proxy::certificate::{self, Files, Reloading};
 use sap_ai_core_llm_proxy::cli::{self, Command};
-use sap_ai_core_llm_proxy::config::{self, Config, Loaded, LogFormat};
+use sap_ai_core_llm_proxy::config::{self, Config, Loaded, LogFormat, Problems};
 use sap_ai_core_llm_proxy::demo::{self, Demo};
+use sap_ai_core_llm_proxy::live::{self, Bell, Live, Pace};
 use sap_ai_core_llm_proxy::relay::Relay;
 use sap_ai_core_llm_proxy::server::Server;
 use sap_ai_core_llm_proxy::{ask, log};
+
+/// The longest that the start waits for what is deployed.
+const DISCOVERY_MAX: Duration = Duration::from_secs(10);
+
+type Reader = Box<dyn Fn() -> Result<Loaded, Problems> + Send>;
 
 /// Why it ended badly.
 enum Failure {
@@ -56,11 +64,8 @@ fn serve(options: &cli::Serve) -> Result<(), Failure> {
         true => Some(Demo::start(demo::Options::default()).map_err(running)?),
         false => None,
     };
-    let Loaded { config, warnings } = match &simulated {
-        Some(demo) => config::from_json(&demo.config_json().to_string(), Path::new("")),
-        None => config::load(options.config.as_deref().unwrap_or(Path::new(cli::DEFAULT_CONFIG))),
-    }
-    .map_err(input)?;
+    let read = reader(options, simulated.as_ref());
+    let Loaded { config, warnings } = read().map_err(input)?;
     let level = options.log_level.or(config.log.level).unwrap_or(::log::LevelFilter::Info);
     log::start(level, options.log_format.or(config.log.format).unwrap_or(LogFormat::Text));
     if simulated.is_none() {
@@ -80,15 +85,45 @@ fn serve(options: &cli::Serve) -> Result<(), Failure> {
     };
     let ca = files.as_ref().and_then(|f| f.ca.clone());
     let tls = files.map(Reloading::new).transpose().map_err(input)?;
+    let live = Live::new(relay);
+    let again = again(read, options.no_auth, host.clone());
+    let looked = live.keep(config.clone(), Pace::default(), again).map_err(running)?;
+    if config.subaccounts.iter().any(|subaccount| subaccount.discovers) {
+        // Without what is discovered there would be models missing. It goes on in the background.
+        let _ = looked.recv_timeout(DISCOVERY_MAX);
+    }
+    let relay = live.relay();
     let models = models(&relay, &config);
-    let server = Server::start(relay, &config.limits, &host, port, tls).map_err(running)?;
+    let bell = relay.bell.clone();
+    let server = Server::start(live, &config.limits, &host, port, tls).map_err(running)?;
 
     let base_url = base_url(&host, server.address().port(), options.https);
     let opening = opening(&base_url, &config, &server);
     let hints = hints(&base_url, simulated.is_some(), ca.as_deref());
     // Nobody may be reading; that is no reason not to serve.
     let _ = print(&format!("{opening}{models}{hints}"));
-    until_told_to_stop(server)
+    until_told_to_stop(server, &bell)
+}
+
+/// Reads the configuration, as often as it is called.
+fn reader(options: &cli::Serve, simulated: Option<&Demo>) -> Reader {
+    let path = options.config.clone().unwrap_or_else(|| PathBuf::from(cli::DEFAULT_CONFIG));
+    match simulated.map(|demo| demo.config_json().to_string()) {
+        Some(json) => Box::new(move || config::from_json(&json, Path::new(""))),
+        None => Box::new(move || config::load(&path)),
+    }
+}
+
+/// Reads it while the server runs: what forbids serving at the start forbids it then, too.
+fn again(read: Reader, no_auth: bool, host: String) -> live::Read {
+    Box::new(move || {
+        let Loaded { config, warnings } = read()?;
+        warnings.iter().for_each(|w| ::log::warn!("{w}"));
+        match config::client_keys_problem(&config, no_auth, &host) {
+            Some(problem) => Err(Problems(vec![problem])),
+            None => Ok(config),
+        }
+    })
 }
 
 fn certificates(options: &cli::Serve, config: &Config, host: &str) -> Result<Files, Failure> {
@@ -155,12 +190,21 @@ fn base_url(host: &str, port: u16, https: bool) -> String {
     format!("{}://{host}:{port}/v1", if https { "https" } else { "http" })
 }
 
-/// The first SIGINT or SIGTERM ends the server gently, the second at once.
-fn until_told_to_stop(server: Server) -> Result<(), Failure> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).map_err(running)?;
+/// The first SIGINT or SIGTERM ends the server gently, the second at once. SIGHUP has the configuration read again.
+fn until_told_to_stop(server: Server, bell: &Arc<Bell>) -> Result<(), Failure> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let signals = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM]);
+    let mut signals = signals.map_err(running)?;
     let mut signals = signals.forever();
-    signals.next();
+    let mut until_end = || {
+        for signal in signals.by_ref() {
+            match signal {
+                SIGHUP => bell.reload(),
+                _ => return,
+            }
+        }
+    };
+    until_end();
     ::log::info!("Stopping; waiting for requests in flight. Once more to end at once");
     let second = std::thread::Builder::new().spawn(move || {
         if server.stop() > 0 {
@@ -169,7 +213,7 @@ fn until_told_to_stop(server: Server) -> Result<(), Failure> {
         std::process::exit(0);
     });
     second.map_err(running)?;
-    signals.next();
+    until_end();
     // At once: whatever a return would end first, the simulated AI Core for one, would end the requests in flight, and the
     // thread that waits for them would call it a good end.
     std::process::exit(end(Failure::Running("ended at once, as told".into())).into())

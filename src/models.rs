@@ -6,20 +6,26 @@
 //! a wish and not a part of it, unless a name or an alias is written with it. Its family is what `families` in the
 //! configuration says, else what its name tells, else what is deployed there.
 
+mod drafts;
 mod names;
 
 pub use names::{Names, long_context, matches};
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use crate::aicore::Url;
+use crate::aicore::{HeaderText, Url};
 use crate::auth;
-use crate::config::Config;
+use crate::balance::{Health, Lane, Lanes, Member};
+use crate::config::{self, Config};
 use crate::deployed::Deployed;
+use crate::discovery::Findings;
 use crate::error::Error;
 use crate::families::{self, Family};
 use crate::healing::{Cure, Remembered};
+use crate::subaccount::Subaccount;
 
 /// The models there are.
 #[derive(Debug)]
@@ -28,13 +34,29 @@ pub struct Models {
     aliases: Vec<(String, String)>,
 }
 
+/// A subaccount, and what is known of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    pub config: &'a config::Subaccount,
+    pub subaccount: &'a Arc<Subaccount>,
+    pub findings: &'a Findings,
+}
+
+/// What is known of deployments and lanes: it lives on when models are made anew.
+#[derive(Debug, Default)]
+pub struct Known {
+    lanes: Registry<(String, String), Lane>,
+    memories: Registry<(String, String), Memory>,
+}
+
 /// One model and its deployments, all of one family.
 #[derive(Debug)]
 pub struct Model {
     pub name: String,
     pub family: &'static Family,
     pub deployments: Vec<Deployment>,
-    next: AtomicUsize,
+    /// By their places in `deployments`.
+    pub lanes: Lanes,
     /// The name by which AI Core knows it.
     deployed_name: String,
     /// Its name says nothing of it: what it is, once it is known.
@@ -47,6 +69,8 @@ struct LookUp {
     /// As configured by `families`.
     family: Option<&'static Family>,
     api_version: String,
+    balance: config::Balance,
+    known: Arc<Known>,
     found: OnceLock<Box<Model>>,
 }
 
@@ -55,7 +79,10 @@ struct LookUp {
 pub struct Deployment {
     /// The last part of its URL, for the log.
     pub id: String,
-    pub subaccount: usize,
+    pub subaccount: Arc<Subaccount>,
+    /// Its resource group, a place among the subaccount's.
+    group: usize,
+    weight: u32,
     base: String,
     pub chat: Option<Url>,
     pub stream: Option<Url>,
@@ -70,50 +97,37 @@ pub struct Deployment {
     pub compact: Option<Url>,
     /// What ids of what it keeps are marked with: 8 hexadecimal digits.
     pub mark: String,
+    /// What AI Core counts together with it.
+    pub lane: Arc<Lane>,
+    pub memory: Arc<Memory>,
+}
+
+/// What was learnt of a deployment, for one model.
+#[derive(Debug, Default)]
+pub struct Memory {
+    pub health: Arc<Health>,
     pub remembered: Remembered,
     /// The same of its Responses API, which refuses what the other wants.
     pub remembered_of_responses: Remembered,
     /// What it has is `other`.
     pub is_other: AtomicBool,
+    /// What the AI API told of it.
+    told: OnceLock<Deployed>,
 }
 
 impl Models {
     /// Fails with one line a fault, each beginning with its JSON path.
-    pub fn new(config: &Config) -> Result<Models, Vec<String>> {
-        let mut models: Vec<Model> = vec![];
+    pub fn new(
+        config: &Config,
+        sources: &[Source<'_>],
+        known: &Arc<Known>,
+    ) -> Result<Models, Vec<String>> {
         let mut faults = vec![];
-        for (index, subaccount) in config.subaccounts.iter().enumerate() {
-            for (name, urls) in &subaccount.deployment_models {
-                let configured = match family_of(name, config) {
-                    Ok(family) => family,
-                    Err(fault) => {
-                        faults.push(fault);
-                        continue;
-                    }
-                };
-                let family = configured.unwrap_or_else(|| families::of_model(name));
-                let deployed_name = families::deployed_name(name);
-                let deployments = urls.iter().enumerate().filter_map(|(i, url)| {
-                    deployment(url, index, deployed_name, family, &config.api_version)
-                        .map_err(|e| faults.push(format!("deployment_models[{name:?}][{i}]: {e}")))
-                        .ok()
-                });
-                let deployments: Vec<_> = deployments.collect();
-                match models.iter_mut().find(|m| m.name == *name) {
-                    Some(model) => model.deployments.extend(deployments),
-                    None => models.push(Model {
-                        name: name.clone(),
-                        family,
-                        deployments,
-                        next: AtomicUsize::new(0),
-                        deployed_name: deployed_name.to_owned(),
-                        looked_up: families::told(name).is_none().then(|| LookUp {
-                            family: configured,
-                            api_version: config.api_version.clone(),
-                            found: OnceLock::new(),
-                        }),
-                    }),
-                }
+        let mut models = vec![];
+        for draft in drafts::drafts(config, sources, &mut faults) {
+            match draft.model(config, known) {
+                Ok(model) => models.push(model),
+                Err(mut found) => faults.append(&mut found),
             }
         }
         models.retain(|m| !m.deployments.is_empty());
@@ -172,22 +186,25 @@ impl Model {
     }
 
     /// The model, now that it is known what is deployed; `None`: nobody can tell, so it is what its name was taken for.
-    pub fn found(&self, deployed: &Deployed) -> Result<&Model, String> {
+    pub fn found(&self, deployed: Deployed) -> Result<&Model, String> {
         let Some(look_up) = &self.looked_up else { return Ok(self) };
-        let (told, deployed_name) = match deployed {
+        let (told, deployed_name) = match &deployed {
             Deployed::Model(name) => (families::told(name), name.as_str()),
             Deployed::Orchestration => (families::by_name("orchestration"), self.name.as_str()),
             Deployed::Configuration(_) | Deployed::Unknown => (None, self.name.as_str()),
         };
         let family = look_up.family.or(told).unwrap_or(self.family);
+        let made = Made { deployed_name, family, api_version: &look_up.api_version };
         let again = |d: &Deployment| {
-            deployment(&d.base, d.subaccount, deployed_name, family, &look_up.api_version)
+            let place = Place { subaccount: &d.subaccount, group: d.group, weight: d.weight };
+            made.deployment(&d.base, &place, &look_up.known)
         };
+        let deployments = self.deployments.iter().map(again).collect::<Result<Vec<_>, _>>()?;
         let model = Model {
             name: self.name.clone(),
             family,
-            deployments: self.deployments.iter().map(again).collect::<Result<_, _>>()?,
-            next: AtomicUsize::new(0),
+            lanes: lanes(look_up.balance, &deployments),
+            deployments,
             deployed_name: deployed_name.to_owned(),
             looked_up: None,
         };
@@ -197,21 +214,26 @@ impl Model {
             deployed_name,
             family.name
         );
+        // It need not be asked again for models that are made anew.
+        let told = self.deployments.first().map(|first| &first.memory.told);
+        told.map(|told| told.get_or_init(|| deployed));
         Ok(look_up.found.get_or_init(|| Box::new(model)))
-    }
-
-    /// The deployments in the order in which to try them: one after the other has the first place.
-    pub fn in_turn(&self) -> impl Iterator<Item = &Deployment> {
-        let first = match self.deployments.len() {
-            1 => 0,
-            n => self.next.fetch_add(1, Ordering::Relaxed) % n,
-        };
-        let (before, after) = self.deployments.split_at(first);
-        after.iter().chain(before)
     }
 }
 
 impl Deployment {
+    pub fn group(&self) -> Option<&HeaderText> {
+        self.subaccount.groups.get(self.group)
+    }
+
+    /// For the log, where there are several subaccounts.
+    pub fn place(&self) -> String {
+        match self.subaccount.name.as_str() {
+            "default" => self.id.clone(),
+            name => format!("{name}/{}", self.id),
+        }
+    }
+
     /// A kept response of this id, and what the rest of the path and query says of it.
     pub fn response(&self, id: &str, rest: &str) -> Result<Url, String> {
         Url::parse(&format!("{}/responses/{id}{rest}", self.base))
@@ -219,57 +241,93 @@ impl Deployment {
 
     /// What helped once is done to all requests of the same API from now on.
     pub fn remember(&self, remembered: &Remembered, cure: Cure) {
-        log::warn!("deployment {}: requests go without `{cure}`, which it refuses", self.id);
+        log::warn!("deployment {}: requests go without `{cure}`, which it refuses", self.place());
         remembered.add(cure);
     }
 }
 
-/// As `families` in the configuration has it.
-fn family_of(name: &str, config: &Config) -> Result<Option<&'static Family>, String> {
-    let Some((pattern, family)) = config.families.iter().find(|(p, _)| matches(p, name)) else {
-        return Ok(None);
-    };
-    families::by_name(family).map(Some).ok_or_else(|| {
-        format!(
-            "families[{pattern:?}]: there is no family {family:?}; there are: {}",
-            families::names()
-        )
-    })
+fn lanes(balance: config::Balance, deployments: &[Deployment]) -> Lanes {
+    let members = deployments.iter().map(|deployment| Member {
+        lane: deployment.lane.clone(),
+        weight: deployment.weight,
+        health: deployment.memory.health.clone(),
+    });
+    Lanes::new(balance, members)
 }
 
-fn deployment(
-    url: &str,
-    subaccount: usize,
-    deployed_name: &str,
-    family: &Family,
-    api_version: &str,
-) -> Result<Deployment, String> {
-    let base = url.trim_end_matches('/');
-    let at = |path: &str| {
-        let path = path.replace("{version}", api_version).replace("{model}", deployed_name);
-        Url::parse(&format!("{base}{path}"))
-    };
-    let service = family.service.as_ref();
-    let embeddings = service.and_then(|s| s.embeddings.as_ref());
-    Url::parse(base)?;
-    Ok(Deployment {
-        id: base.rsplit('/').next().unwrap_or(base).to_owned(),
-        subaccount,
-        base: base.to_owned(),
-        chat: service.map(|s| at(s.chat_path)).transpose()?,
-        stream: service.map(|s| at(s.stream_path)).transpose()?,
-        other: service.and_then(|s| s.other_path).map(at).transpose()?,
-        embeddings: embeddings.map(|e| at(e.path)).transpose()?,
-        other_embeddings: embeddings.and_then(|e| e.other_path).map(at).transpose()?,
-        rerank: service.and_then(|s| s.rerank_path).map(at).transpose()?,
-        responses: service.and_then(|s| s.responses).map(|r| at(r.path)).transpose()?,
-        compact: service
-            .and_then(|s| s.responses)
-            .map(|r| at(&format!("{}/compact", r.path)))
-            .transpose()?,
-        mark: auth::digest(base)[..4].iter().map(|byte| format!("{byte:02x}")).collect(),
-        remembered: Remembered::default(),
-        remembered_of_responses: Remembered::default(),
-        is_other: AtomicBool::new(false),
-    })
+/// How deployments of a model are made.
+struct Made<'a> {
+    deployed_name: &'a str,
+    family: &'a Family,
+    api_version: &'a str,
+}
+
+/// Where a deployment is.
+struct Place<'a> {
+    subaccount: &'a Arc<Subaccount>,
+    group: usize,
+    weight: u32,
+}
+
+impl Made<'_> {
+    fn deployment(
+        &self,
+        url: &str,
+        place: &Place<'_>,
+        known: &Known,
+    ) -> Result<Deployment, String> {
+        let (base, deployed_name) = (url.trim_end_matches('/'), self.deployed_name);
+        let at = |path: &str| {
+            let path = path.replace("{version}", self.api_version);
+            Url::parse(&format!("{base}{}", path.replace("{model}", deployed_name)))
+        };
+        let service = self.family.service.as_ref();
+        let embeddings = service.and_then(|s| s.embeddings.as_ref());
+        Url::parse(base)?;
+        let tenant = place.subaccount.tenant_key();
+        Ok(Deployment {
+            id: base.rsplit('/').next().unwrap_or(base).to_owned(),
+            subaccount: place.subaccount.clone(),
+            group: place.group,
+            weight: place.weight,
+            base: base.to_owned(),
+            chat: service.map(|s| at(s.chat_path)).transpose()?,
+            stream: service.map(|s| at(s.stream_path)).transpose()?,
+            other: service.and_then(|s| s.other_path).map(at).transpose()?,
+            embeddings: embeddings.map(|e| at(e.path)).transpose()?,
+            other_embeddings: embeddings.and_then(|e| e.other_path).map(at).transpose()?,
+            rerank: service.and_then(|s| s.rerank_path).map(at).transpose()?,
+            responses: service.and_then(|s| s.responses).map(|r| at(r.path)).transpose()?,
+            compact: service
+                .and_then(|s| s.responses)
+                .map(|r| at(&format!("{}/compact", r.path)))
+                .transpose()?,
+            mark: auth::digest(base)[..4].iter().map(|byte| format!("{byte:02x}")).collect(),
+            lane: known.lanes.of((tenant.to_owned(), deployed_name.to_owned())),
+            memory: known.memories.of((base.to_owned(), deployed_name.to_owned())),
+        })
+    }
+}
+
+/// What is shared by all who know its key, as long as one of them is there.
+#[derive(Debug)]
+struct Registry<K, T>(Mutex<HashMap<K, Weak<T>>>);
+
+impl<K, T> Default for Registry<K, T> {
+    fn default() -> Registry<K, T> {
+        Registry(Mutex::default())
+    }
+}
+
+impl<K: Hash + Eq, T: Default> Registry<K, T> {
+    fn of(&self, key: K) -> Arc<T> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(there) = known.get(&key).and_then(Weak::upgrade) {
+            return there;
+        }
+        known.retain(|_, weak| weak.strong_count() > 0);
+        let new = Arc::new(T::default());
+        known.insert(key, Arc::downgrade(&new));
+        new
+    }
 }

@@ -6,8 +6,10 @@
 
 mod exchange;
 mod responses;
+mod tries;
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
@@ -19,12 +21,14 @@ use serde::Deserialize;
 
 use exchange::Exchange;
 
+use crate::affinity::{Affinity, Key};
 use crate::aicore::{
     AiCore, FetchSettings, Fetcher, HeaderText, Method, Request, Response, Settings, URLS_MAX, Url,
 };
 use crate::auth::Auth;
+use crate::catalogue::Catalogue;
 use crate::chat::Source;
-use crate::config::{Config, Limits};
+use crate::config::{self, Config, Limits};
 use crate::convert::{Conversion, ForClient};
 use crate::deployed::{self, Deployed};
 use crate::dialect::openai_chat::{self, ChatCompletions, PassStream, Quirks};
@@ -32,11 +36,13 @@ use crate::dialect::openai_responses::marks::{self, Owner};
 use crate::dialect::{
     Asked, ClientDialect, Target, anthropic, embeddings, openai_responses, rerank,
 };
+use crate::discovery::Findings;
 use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::families::{Grammar, Passes, Service, claude};
 use crate::healing::{CURES_MAX, Cure, Remembered};
-use crate::models::{Deployment, Model, Models};
+use crate::live::Bell;
+use crate::models::{self, Deployment, Known, Model, Models};
 use crate::routes::{Action, Route, route};
 use crate::stored::Stored;
 use crate::subaccount::{Subaccount, Told};
@@ -81,15 +87,22 @@ pub struct Head {
     pub headers: Headers,
 }
 
-/// Everything that requests share.
+/// Everything that requests share. It never changes: what a new configuration or a discovery changes is another relay,
+/// and who began with this one ends with it.
 pub struct Relay {
     pub models: Models,
+    pub catalogue: Catalogue,
     fetcher: Fetcher,
     vault: Arc<Vault>,
     stored: Arc<Stored>,
     adds_cache_points: bool,
     auth: Auth,
-    subaccounts: Vec<Subaccount>,
+    subaccounts: Vec<Arc<Subaccount>>,
+    known: Arc<Known>,
+    affinity: Arc<Affinity>,
+    /// Wakes who knows what is deployed: something is not as it was.
+    pub bell: Arc<Bell>,
+    settings: Settings,
     aicore: Arc<AiCore>,
     limits: Limits,
     cors_origins: Vec<String>,
@@ -100,6 +113,23 @@ pub struct Relay {
 impl Relay {
     /// Fails with one line a fault of the configuration.
     pub fn new(config: &Config) -> Result<Relay, Vec<String>> {
+        Relay::made(config, &HashMap::new(), None)
+    }
+
+    /// The one that takes this one's place, with what is known by the names of subaccounts. What was learnt lives on.
+    pub fn next(
+        &self,
+        config: &Config,
+        findings: &HashMap<String, Findings>,
+    ) -> Result<Relay, Vec<String>> {
+        Relay::made(config, findings, Some(self))
+    }
+
+    fn made(
+        config: &Config,
+        findings: &HashMap<String, Findings>,
+        before: Option<&Relay>,
+    ) -> Result<Relay, Vec<String>> {
         let settings = Settings {
             connect_max: Duration::from_millis(config.limits.upstream_connect_ms_max),
             idle_max: Duration::from_millis(config.limits.upstream_idle_ms_max),
@@ -112,32 +142,64 @@ impl Relay {
             time_max: Duration::from_millis(config.limits.image_ms_max),
             extra_roots: config.upstream_ca.clone(),
         };
-        let bounds = Bounds {
-            entries_max: config.limits.vault_entries_max,
-            bytes_max: config.limits.vault_bytes_max,
-            age_max: Duration::from_millis(config.limits.vault_age_ms_max),
-        };
-        let stored = Bounds {
-            entries_max: config.limits.responses_entries_max,
-            bytes_max: config.limits.responses_bytes_max,
-            age_max: Duration::from_millis(config.limits.responses_age_ms_max),
-        };
         let one = |e: String| vec![e];
-        let subaccounts = config.subaccounts.iter().map(Subaccount::new);
+        let of_ca = |e: String| one(format!("upstream_ca: {e}"));
+        // Its connections live on as well. A file of roots may have changed.
+        let same = before.filter(|b| b.settings == settings && settings.extra_roots.is_none());
+        let aicore = match same {
+            Some(before) => before.aicore.clone(),
+            None => Arc::new(AiCore::new(&settings).map_err(of_ca)?),
+        };
+        let subaccount = |config: &config::Subaccount| {
+            let before = before.into_iter().flat_map(|before| &before.subaccounts);
+            match before.into_iter().find(|before| before.is_of(config)) {
+                Some(before) => Ok(before.clone()),
+                None => Subaccount::new(config).map(Arc::new),
+            }
+        };
+        let subaccounts = config.subaccounts.iter().map(subaccount);
+        let subaccounts = subaccounts.collect::<Result<Vec<_>, _>>().map_err(one)?;
+        let known = before.map(|before| before.known.clone()).unwrap_or_default();
+        let nothing = Findings::default();
+        let sources = config.subaccounts.iter().zip(&subaccounts).map(|(config, subaccount)| {
+            let findings = findings.get(&config.name).unwrap_or(&nothing);
+            models::Source { config, subaccount, findings }
+        });
+        let sources: Vec<_> = sources.collect();
+        let catalogues = sources.iter().filter_map(|source| source.findings.catalogue.as_ref());
         Ok(Relay {
-            models: Models::new(config)?,
+            models: Models::new(config, &sources, &known)?,
+            catalogue: Catalogue::union(catalogues),
             auth: Auth::new(config.client_keys.clone()),
-            subaccounts: subaccounts.collect::<Result<_, _>>().map_err(one)?,
-            aicore: Arc::new(AiCore::new(&settings).map_err(|e| one(format!("upstream_ca: {e}")))?),
-            fetcher: Fetcher::new(&fetching).map_err(|e| one(format!("upstream_ca: {e}")))?,
-            vault: Arc::new(Vault::new(bounds)),
-            stored: Arc::new(Stored::new(stored)),
+            subaccounts,
+            known,
+            affinity: before.map(|before| before.affinity.clone()).unwrap_or_default(),
+            bell: before.map(|before| before.bell.clone()).unwrap_or_default(),
+            settings,
+            aicore,
+            fetcher: Fetcher::new(&fetching).map_err(of_ca)?,
+            vault: match before {
+                Some(before) => before.vault.clone(),
+                None => Arc::new(Vault::new(vault_bounds(&config.limits))),
+            },
+            stored: match before {
+                Some(before) => before.stored.clone(),
+                None => Arc::new(Stored::new(stored_bounds(&config.limits))),
+            },
             adds_cache_points: config.adds_cache_points,
             limits: config.limits.clone(),
             cors_origins: cors_origins(config),
             json: HeaderText::new("application/json").map_err(one)?,
             event_stream: HeaderText::new("text/event-stream").map_err(one)?,
         })
+    }
+
+    pub fn subaccounts(&self) -> &[Arc<Subaccount>] {
+        &self.subaccounts
+    }
+
+    pub fn aicore(&self) -> &Arc<AiCore> {
+        &self.aicore
     }
 
     /// Answers one request, and logs it.
@@ -220,6 +282,7 @@ impl Relay {
         }
         let action = route.action;
         let wanted = Wanted { action, name: &name, model, is_long_context, is_stream };
+        let conversation = self.conversation(&wanted, &body);
         let (grammar, api) = spoken(service, &wanted, &body);
         let (bytes, way) = match action {
             Action::Embeddings => embeddings_way(exchange, service, &body)?,
@@ -230,7 +293,7 @@ impl Relay {
             Api::Responses => responses::owner(model, &bytes)?,
             Api::Own => None,
         };
-        let call = Call { action, api, is_stream, bytes, way, owner, model: name };
+        let call = Call { action, api, is_stream, bytes, way, owner, conversation, model: name };
         self.try_deployments(exchange, model, &call).map_err(|e| responses::named(e, &call.bytes))
     }
 
@@ -350,10 +413,9 @@ impl Relay {
     fn look_up<'a>(&self, exchange: &Rc<Exchange>, model: &'a Model) -> Result<&'a Model, Error> {
         let mut deployed = Deployed::Unknown;
         for deployment in &model.deployments {
-            let subaccount = self.subaccounts.get(deployment.subaccount).ok_or(Error::Internal)?;
             let of = |what: &str, id: &str| {
-                let (path, group) = (format!("/lm/{what}/{id}"), subaccount.groups.first());
-                subaccount.ask(&self.aicore, &path, group, Some(exchange.clone()))
+                let (path, group) = (format!("/lm/{what}/{id}"), deployment.group());
+                deployment.subaccount.ask(&self.aicore, &path, group, Some(exchange.clone()))
             };
             deployed = match of("deployments", &deployment.id)? {
                 Told::This(body) => deployed::of_deployment(&body),
@@ -369,7 +431,7 @@ impl Relay {
             }
             break;
         }
-        model.found(&deployed).map_err(|what| Error::BadReply { what })
+        model.found(deployed).map_err(|what| Error::BadReply { what })
     }
 
     /// Gets what URLs name, which is to be put into the request itself.
@@ -397,30 +459,6 @@ impl Relay {
             let data = media::base64(&fetched.bytes);
             Ok(Source::Base64 { media_type: fetched.media_type, data })
         })
-    }
-
-    /// One after the other, until one answers or the client has seen a part of an answer.
-    fn try_deployments(
-        &self,
-        exchange: &Rc<Exchange>,
-        model: &Model,
-        call: &Call<'_>,
-    ) -> Result<(), Error> {
-        let mut failure = Error::UnknownModel { name: call.model.clone(), known: vec![] };
-        for deployment in call.in_turn(model).into_iter().take(self.limits.tries as usize) {
-            exchange.next_try(deployment);
-            let result = match &call.way {
-                Way::Embeds(asked) => self.embed(exchange, model, deployment, call, asked),
-                _ => self.call(exchange, deployment, call),
-            };
-            match result {
-                Err(error) if error.is_deployments_own() && !exchange.has_content.get() => {
-                    failure = error;
-                }
-                result => return result,
-            }
-        }
-        Err(failure)
     }
 
     /// One deployment: its answer, passed on.
@@ -523,9 +561,9 @@ impl Relay {
         call: &Call<'_>,
         bytes: &[u8],
     ) -> Result<Response, Error> {
-        let mut is_other = deployment.is_other.load(Ordering::Relaxed);
+        let mut is_other = deployment.memory.is_other.load(Ordering::Relaxed);
         let mut url = call.url(deployment, is_other).ok_or(Error::Internal)?;
-        let subaccount = self.subaccounts.get(deployment.subaccount).ok_or(Error::Internal)?;
+        let credentials = &deployment.subaccount.credentials;
         let (bytes, foreign) = match call.api {
             Api::Responses => marks::body_for(bytes, &deployment.mark),
             Api::Own => (Cow::Borrowed(bytes), vec![]),
@@ -537,10 +575,11 @@ impl Relay {
         let mut cures: Vec<Cure> = vec![];
         let (mut has_renewed, mut has_turned) = (false, false);
         loop {
-            let token = subaccount.credentials.access_token(&self.aicore)?;
-            let headers = self.headers(subaccount, &token.authorization, call.is_stream);
+            let token = credentials.access_token(&self.aicore)?;
+            let headers = self.headers(deployment, &token.authorization, call.is_stream);
             let request =
                 Request { url, headers: &headers, method: Method::Post(&body), silence_max: None };
+            deployment.lane.count(Instant::now());
             exchange.line.borrow_mut().upstream_id = None;
             let mut response = self.aicore.send(&request, Some(exchange.clone()))?;
             let upstream_id = response.header("x-request-id").map(str::to_owned);
@@ -549,12 +588,12 @@ impl Relay {
                 exchange.note_dropped(cures.iter().map(Cure::to_string).collect());
                 let lasting = cures.into_iter().filter(Cure::is_lasting);
                 lasting.for_each(|cure| deployment.remember(remembered, cure));
-                deployment.is_other.store(is_other, Ordering::Relaxed);
+                deployment.memory.is_other.store(is_other, Ordering::Relaxed);
                 return Ok(response);
             }
             let error = error_of(&mut response);
             match response.status {
-                401 | 403 if !has_renewed && subaccount.credentials.discard(&token) => {
+                401 | 403 if !has_renewed && credentials.discard(&token) => {
                     has_renewed = true;
                 }
                 404 if !has_turned && call.other(deployment).is_some() => {
@@ -575,7 +614,7 @@ impl Relay {
     /// Of a request to a deployment.
     fn headers<'a>(
         &'a self,
-        subaccount: &'a Subaccount,
+        deployment: &'a Deployment,
         authorization: &'a HeaderText,
         is_stream: bool,
     ) -> Vec<(&'static str, &'a HeaderText)> {
@@ -584,16 +623,22 @@ impl Relay {
             ("content-type", &self.json),
             ("accept", if is_stream { &self.event_stream } else { &self.json }),
         ];
-        headers.extend(subaccount.groups.first().map(|group| ("ai-resource-group", group)));
-        headers.extend(subaccount.tenant.as_ref().map(|tenant| ("ai-tenant-id", tenant)));
+        headers.extend(deployment.group().map(|group| ("ai-resource-group", group)));
+        headers
+            .extend(deployment.subaccount.tenant.as_ref().map(|tenant| ("ai-tenant-id", tenant)));
         headers
     }
 
+    /// In one subaccount at least.
     fn can_authenticate(&self) -> Result<(), Error> {
+        let mut failure = Error::Internal;
         for subaccount in &self.subaccounts {
-            subaccount.credentials.access_token(&self.aicore)?;
+            match subaccount.credentials.access_token(&self.aicore) {
+                Ok(_) => return Ok(()),
+                Err(error) => failure = error,
+            }
         }
-        Ok(())
+        Err(failure)
     }
 
     fn preflight_headers(&self, exchange: &Exchange) -> Headers {
@@ -646,6 +691,7 @@ struct Call<'a> {
     way: Way,
     /// Whose ids it holds.
     owner: Option<Owner>,
+    conversation: Option<Key>,
 }
 
 /// Which of a deployment's APIs is asked.
@@ -708,19 +754,25 @@ impl Call<'_> {
     /// What helped its API before.
     fn remembered<'a>(&self, deployment: &'a Deployment) -> &'a Remembered {
         match self.api {
-            Api::Own => &deployment.remembered,
-            Api::Responses => &deployment.remembered_of_responses,
+            Api::Own => &deployment.memory.remembered,
+            Api::Responses => &deployment.memory.remembered_of_responses,
         }
     }
+}
 
-    /// The model's deployments, as they are to be tried: whose ids are in the request comes first.
-    fn in_turn<'a>(&self, model: &'a Model) -> Vec<&'a Deployment> {
-        // Whoever has an owner takes no turn: those that have none are spread evenly.
-        let Some(owner) = &self.owner else { return model.in_turn().collect() };
-        let mut deployments: Vec<_> = model.deployments.iter().collect();
-        deployments.sort_by_key(|deployment| deployment.mark != owner.mark);
-        deployments.truncate(if owner.bound_by.is_some() { 1 } else { deployments.len() });
-        deployments
+fn vault_bounds(limits: &Limits) -> Bounds {
+    Bounds {
+        entries_max: limits.vault_entries_max,
+        bytes_max: limits.vault_bytes_max,
+        age_max: Duration::from_millis(limits.vault_age_ms_max),
+    }
+}
+
+fn stored_bounds(limits: &Limits) -> Bounds {
+    Bounds {
+        entries_max: limits.responses_entries_max,
+        bytes_max: limits.responses_bytes_max,
+        age_max: Duration::from_millis(limits.responses_age_ms_max),
     }
 }
 

@@ -33,9 +33,10 @@ use crate::error::Error;
 use crate::gate::connection::{Connection, DRAIN_BYTES_MAX, DRAIN_KNOWN_BYTES_MAX};
 use crate::gate::head::{self, BodyLength, Framing, NoHead};
 use crate::gate::{Gate, Place, Stop, body};
+use crate::live::Live;
 use crate::local;
 use crate::log::RequestLine;
-use crate::relay::{Client, Head, Relay};
+use crate::relay::{Client, Head};
 
 /// Threads that are always there; a connection beyond gets one of its own for as long as it lasts.
 const POOL_THREADS: usize = 16;
@@ -57,7 +58,7 @@ pub struct Server {
 }
 
 struct Shared {
-    relay: Relay,
+    live: Arc<Live>,
     seam: Seam,
     tls: Option<Reloading>,
     limits: Limits,
@@ -70,7 +71,7 @@ struct Shared {
 impl Server {
     /// Listens and serves, in threads of its own.
     pub fn start(
-        relay: Relay,
+        live: Arc<Live>,
         limits: &Limits,
         host: &str,
         port: u16,
@@ -83,7 +84,7 @@ impl Server {
             .thread_stack_size(STACK_BYTES)
             .build();
         let shared = Arc::new(Shared {
-            relay,
+            live,
             seam: Seam::open().map_err(|e| format!("no inner connection: {e}"))?,
             tls,
             limits: limits.clone(),
@@ -186,7 +187,7 @@ impl Shared {
         let closes = job.framing.wants_close || self.is_stopping.load(Ordering::Acquire);
         let stall_max = Duration::from_millis(self.limits.client_stall_ms_max);
         let turn = Rc::new(Turn::new(job, closes, stall_max));
-        let handled = catch_unwind(AssertUnwindSafe(|| self.relay.handle(turn.clone())));
+        let handled = catch_unwind(AssertUnwindSafe(|| self.live.relay().handle(turn.clone())));
         if handled.is_err() {
             log::error!("A request ended in a panic; please report it");
             turn.answer_panic();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::aicore::{AiCore, HeaderText, Method, Request, Url, Watch};
-use crate::config;
+use crate::config::{self, ServiceKey};
 use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::upstream_error;
@@ -20,8 +20,8 @@ const ANSWER_BYTES_MAX: usize = 32 << 20;
 #[derive(Debug)]
 pub struct Subaccount {
     pub name: String,
-    /// Ends in `/v2`.
-    api_url: String,
+    key: ServiceKey,
+    resource_groups: Vec<String>,
     pub credentials: Arc<Credentials>,
     /// At least one. What the configuration names is in the first.
     pub groups: Vec<HeaderText>,
@@ -49,7 +49,8 @@ impl Subaccount {
         let tenant = config.service_key.identity_zone_id.as_deref().map(HeaderText::new);
         Ok(Subaccount {
             name: config.name.clone(),
-            api_url: config.service_key.api_url.clone(),
+            key: config.service_key.clone(),
+            resource_groups: config.resource_groups.clone(),
             credentials: Arc::new(Credentials::new(&config.service_key)?),
             groups: groups.collect::<Result<_, _>>()?,
             tenant: tenant.transpose().map_err(|e| format!("identityzoneid: {e}"))?,
@@ -59,7 +60,19 @@ impl Subaccount {
 
     /// Whether the URL is of the AI API's own host: to no other may an access token go that nobody has told us of.
     pub fn is_home(&self, url: &Url) -> bool {
-        Url::parse(&self.api_url).is_ok_and(|home| url.is_of_host(&home))
+        Url::parse(&self.key.api_url).is_ok_and(|home| url.is_of_host(&home))
+    }
+
+    /// Whether this is what it was made of, so that its access token serves on.
+    pub fn is_of(&self, config: &config::Subaccount) -> bool {
+        self.name == config.name
+            && self.key == config.service_key
+            && self.resource_groups == config.resource_groups
+    }
+
+    /// What tells tenants apart: each has a token host of its own, whatever its keys and groups.
+    pub fn tenant_key(&self) -> &str {
+        &self.key.token_url
     }
 
     /// `GET {AI_API_URL}/v2{path}`; a refused access token is renewed once. What the AI API says of the tenant as a whole
@@ -71,7 +84,7 @@ impl Subaccount {
         group: Option<&HeaderText>,
         watch: Option<Rc<dyn Watch>>,
     ) -> Result<Told, Error> {
-        let url = Url::parse(&format!("{}{path}", self.api_url));
+        let url = Url::parse(&format!("{}{path}", self.key.api_url));
         let url = url.map_err(|what| Error::BadReply { what })?;
         let accept = HeaderText::new("application/json").map_err(|_| Error::Internal)?;
         let mut has_renewed = false;

@@ -11,7 +11,7 @@ use sap_ai_core_llm_proxy::config::{self, hash_key};
 use sap_ai_core_llm_proxy::demo::{Demo, Fault, Place};
 use sap_ai_core_llm_proxy::dialect::Dialect;
 use sap_ai_core_llm_proxy::local;
-use sap_ai_core_llm_proxy::models::Models;
+use sap_ai_core_llm_proxy::relay::Relay;
 use serde_json::{Value, json};
 use support::{KEY, Proxy, Reply, hi, quick, stream};
 
@@ -200,7 +200,7 @@ fn a_model_is_found_by_any_of_its_names() {
     });
     let loaded = config::from_json(&json.to_string(), Path::new("")).unwrap();
     assert!(!loaded.warnings.iter().any(|w| w.path.starts_with("aliases")));
-    let models = Models::new(&loaded.config).unwrap();
+    let models = Relay::new(&loaded.config).unwrap().models;
     let table = [
         ("claude-sonnet-4-5", "anthropic--claude-4.5-sonnet"),
         ("claude-sonnet-4-5-20250929[1m]", "anthropic--claude-4.5-sonnet"),
@@ -232,7 +232,8 @@ fn a_pattern_takes_no_model_that_is_there() {
     json["aliases"] = json!({
         "claude-*": "gpt-5", "claude-opus-4-1": "gpt-4o", "claude-sonnet-4-*": "gpt-5-mini",
     });
-    let models = Models::new(&config::from_json(&json.to_string(), Path::new("")).unwrap().config);
+    let models = Relay::new(&config::from_json(&json.to_string(), Path::new("")).unwrap().config)
+        .map(|relay| relay.models);
     let models = models.unwrap();
     let table = [
         ("claude-sonnet-4-5", "anthropic--claude-4.5-sonnet", false),
@@ -262,7 +263,8 @@ fn what_is_listed_for_anthropic_is_what_is_served() {
         "claude-4.5-sonnet": sonnet, "gpt-5": gpt, "orchestration/text-embedding-3-small": gpt,
     });
     json["aliases"] = json!({"claude-haiku-4-5": "gpt-5", "opus": "claude-sonnet-4-5[1m]"});
-    let models = Models::new(&config::from_json(&json.to_string(), Path::new("")).unwrap().config);
+    let models = Relay::new(&config::from_json(&json.to_string(), Path::new("")).unwrap().config)
+        .map(|relay| relay.models);
     let models = models.unwrap();
     let list = local::models(&models, Dialect::Anthropic, "/v1/models").unwrap();
     let list: Value = serde_json::from_str(&list).unwrap();

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use sap_ai_core_llm_proxy::live::Live;
 use sap_ai_core_llm_proxy::relay::Relay;
 use sap_ai_core_llm_proxy::server::Server;
 use sap_ai_core_llm_proxy::{certificate, config};
@@ -87,7 +88,7 @@ fn a_proxy_of_the_environment_is_used_and_its_idle_tunnels_are_replaced() {
 fn serve(text: &str) -> Server {
     let config = config::from_json(text, Path::new("")).unwrap_or_else(|e| panic!("{e}")).config;
     let relay = Relay::new(&config).unwrap_or_else(|e| panic!("{e:?}"));
-    Server::start(relay, &config.limits, "127.0.0.1", 0, None).unwrap()
+    Server::start(Live::new(relay), &config.limits, "127.0.0.1", 0, None).unwrap()
 }
 
 /// Token host and one deployment, over TLS.

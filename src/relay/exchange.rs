@@ -85,7 +85,7 @@ impl Exchange {
     pub(super) fn next_try(&self, deployment: &Deployment) {
         let mut line = self.line.borrow_mut();
         line.tries += 1;
-        line.deployment.clone_from(&deployment.id);
+        line.deployment = deployment.place();
     }
 
     /// As the client's API names them.

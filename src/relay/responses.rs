@@ -137,15 +137,15 @@ impl Relay {
         method: Method<'_>,
         is_stream: bool,
     ) -> Result<Response, Error> {
-        let subaccount = self.subaccounts.get(deployment.subaccount).ok_or(Error::Internal)?;
+        let credentials = &deployment.subaccount.credentials;
         let mut has_renewed = false;
         loop {
-            let token = subaccount.credentials.access_token(&self.aicore)?;
-            let headers = self.headers(subaccount, &token.authorization, is_stream);
+            let token = credentials.access_token(&self.aicore)?;
+            let headers = self.headers(deployment, &token.authorization, is_stream);
             let request = Request { url, headers: &headers, method, silence_max: None };
             let response = self.aicore.send(&request, Some(exchange.clone()))?;
             let is_refused = matches!(response.status, 401 | 403);
-            if !is_refused || has_renewed || !subaccount.credentials.discard(&token) {
+            if !is_refused || has_renewed || !credentials.discard(&token) {
                 return Ok(response);
             }
             has_renewed = true;

@@ -13,6 +13,7 @@ use sap_ai_core_llm_proxy::config::{self, Limits};
 use sap_ai_core_llm_proxy::demo::{Demo, Options, Seen};
 use sap_ai_core_llm_proxy::dialect::{Passed, Passing};
 use sap_ai_core_llm_proxy::error::Error;
+use sap_ai_core_llm_proxy::live::Live;
 use sap_ai_core_llm_proxy::relay::Relay;
 use sap_ai_core_llm_proxy::server::Server;
 use sap_ai_core_llm_proxy::sse::Frames;
@@ -55,8 +56,8 @@ impl Proxy {
         let loaded = config::from_json(&json.to_string(), Path::new(""));
         let mut config = loaded.unwrap_or_else(|e| panic!("{e:?}")).config;
         limit(&mut config.limits);
-        let relay = Relay::new(&config).unwrap();
-        let server = Server::start(relay, &config.limits, "127.0.0.1", 0, None).unwrap();
+        let live = Live::new(Relay::new(&config).unwrap());
+        let server = Server::start(live, &config.limits, "127.0.0.1", 0, None).unwrap();
         Proxy { demo, address: server.address(), server }
     }
 
