@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 use crate::deployed::number;
+use crate::dialect::Facts;
 use crate::families;
 
 /// How long before a model retires it is warned of.
@@ -106,6 +107,22 @@ impl Catalogue {
     pub fn find(&self, name: &str) -> Option<&Entry> {
         let exact = self.entries.iter().find(|entry| entry.name == name);
         exact.or_else(|| self.entries.iter().find(|entry| families::is_same(&entry.name, name)))
+    }
+}
+
+impl Entry {
+    /// For lists of models.
+    pub fn facts(&self) -> Facts {
+        Facts {
+            display_name: self.display_name.clone(),
+            provider: self.provider.clone(),
+            context_length: self.context_length,
+            capabilities: self.capabilities.clone(),
+            input_modalities: self.input_types.clone(),
+            is_deprecated: self.is_deprecated,
+            retirement_date: self.retires.map(|day| day.to_string()),
+            suggested_replacements: self.replacements.clone(),
+        }
     }
 }
 
