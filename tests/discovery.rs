@@ -149,6 +149,24 @@ fn a_configuration_is_looked_up_once() {
 }
 
 #[test]
+fn many_configurations_are_looked_up_in_parts() {
+    let account = Account::of(&["default"]);
+    let named = json!({"parameterBindings": [{"key": "modelName", "value": "gpt-5"}]}).to_string();
+    let unnamed = (0..250).map(|n| {
+        let mut one = account.listed(&format!("d{n}"), "", "");
+        one["details"] = json!({});
+        one
+    });
+    let list = page(250, &unnamed.collect::<Vec<_>>());
+    for (look_ups, found) in [(200, 200), (50, 250)] {
+        account.push(std::slice::from_ref(&list));
+        account.fault(200, Some(named.clone()), look_ups);
+        let findings = account.discover();
+        assert_eq!((short(&findings).len(), &findings.problems), (found, &vec![]));
+    }
+}
+
+#[test]
 fn a_configuration_that_cannot_be_read_costs_its_deployment_only() {
     let unnamed = |account: &Account| {
         let mut unnamed = account.listed("d2", "", "");
