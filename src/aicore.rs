@@ -243,6 +243,19 @@ impl Url {
         self.0.host().unwrap_or("")
     }
 
+    /// Whether what may be sent to the one may be sent to the other: scheme, host and port are the same, and no user is named.
+    pub fn is_of_host(&self, other: &Url) -> bool {
+        let port = |url: &Url| {
+            let usual = if url.0.scheme_str() == Some("https") { 443 } else { 80 };
+            url.0.port_u16().unwrap_or(usual)
+        };
+        let names_user = self.0.authority().is_none_or(|a| a.as_str().contains('@'));
+        !names_user
+            && self.0.scheme() == other.0.scheme()
+            && self.host().eq_ignore_ascii_case(other.host())
+            && port(self) == port(other)
+    }
+
     fn is_loopback(&self) -> bool {
         let host = self.host().trim_start_matches('[').trim_end_matches(']');
         host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
@@ -254,6 +267,14 @@ impl HeaderText {
         http::HeaderValue::from_str(text)
             .map(HeaderText)
             .map_err(|_| "has characters that no HTTP header can have".into())
+    }
+
+    /// As it is sent, for messages; empty where no log may show it.
+    pub fn shown(&self) -> &str {
+        match self.0.is_sensitive() {
+            true => "",
+            false => self.0.to_str().unwrap_or(""),
+        }
     }
 
     /// A value that no log may show.

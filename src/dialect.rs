@@ -17,6 +17,7 @@ use std::borrow::Cow;
 use std::fmt::Debug;
 
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::chat::fit::Fit;
 use crate::chat::{Brackets, Event, Reply, Request, Usage};
@@ -160,6 +161,47 @@ pub trait StreamEncoder {
     /// The whole of a reply that is complete, where its grammar has clients ask for it again.
     fn kept(&mut self) -> Option<Vec<u8>> {
         None
+    }
+}
+
+/// What is known of a model beside its name, for lists. What is not known is not told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// For people.
+    pub display_name: Option<String>,
+    /// The vendor, for people.
+    pub provider: Option<String>,
+    /// In tokens.
+    pub context_length: Option<u64>,
+    /// `text-generation`, …
+    pub capabilities: Vec<String>,
+    /// `text`, `image`, …
+    pub input_modalities: Vec<String>,
+    pub is_deprecated: Option<bool>,
+    /// `2026-10-14`
+    pub retirement_date: Option<String>,
+    /// Names of models.
+    pub suggested_replacements: Vec<String>,
+}
+
+impl Facts {
+    /// Adds to a model as it is listed what no vendor has a word of its own for; what it says itself stays.
+    fn add_to(&self, model: &mut Value) {
+        let list = |texts: &Vec<String>| (!texts.is_empty()).then(|| json!(texts));
+        let fields = [
+            ("display_name", self.display_name.as_ref().map(|name| json!(name))),
+            ("provider", self.provider.as_ref().map(|name| json!(name))),
+            ("context_length", self.context_length.map(|n| json!(n))),
+            ("input_modalities", list(&self.input_modalities)),
+            ("deprecated", self.is_deprecated.map(|is| json!(is))),
+            ("retirement_date", self.retirement_date.as_ref().map(|day| json!(day))),
+            ("suggested_replacements", list(&self.suggested_replacements)),
+        ];
+        for (name, value) in fields {
+            if let Some(value) = value.filter(|_| model.get(name).is_none()) {
+                model[name] = value;
+            }
+        }
     }
 }
 

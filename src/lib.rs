@@ -17,7 +17,7 @@
 //! |---|---|
 //! | 4 · sockets towards clients, commands | [`cli`] [`certificate`] [`gate`] [`server`] [`ask`] |
 //! | 3 · the story | [`relay`] [`live`] [`local`] |
-//! | 2 · who, where, what | [`routes`] [`families`] [`auth`] [`models`] [`balance`] [`affinity`] [`deployed`] [`catalogue`] [`discovery`] [`config`] [`credentials`] [`subaccount`] [`aicore`] [`vault`] [`stored`] [`convert`] [`healing`] [`demo`] |
+//! | 2 · who, where, what | [`routes`] [`families`] [`auth`] [`models`] [`balance`] [`affinity`] [`deployed`] [`catalogue`] [`quota`] [`discovery`] [`config`] [`credentials`] [`subaccount`] [`aicore`] [`vault`] [`stored`] [`convert`] [`healing`] [`demo`] |
 //! | 1 · wire grammars, pure | [`dialect`] [`estimate`] [`upstream_error`] |
 //! | 0 · words everyone uses | [`chat`] [`envelope`] [`sse`] [`media`] [`encoding`] [`error`] [`log`] |
 //!
@@ -81,6 +81,10 @@
 //! | where Cohere's chat is; names of its tools; whether it is able to fetch images | `/chat`, after a 404 `/v2/chat`; without `-`; no | [`families`] [`dialect`] |
 //! | how much an effort is for Cohere | 512, 1,024 and 4,096 tokens, from `high` on as much as it likes; only where the name says `reasoning` | [`dialect`] [`families`] |
 //! | what a response of a converted model says of `completed_at` and `service_tier` | null; `default` | [`dialect`] |
+//! | deployments that come and go between the pages of their list | each counts once; a page with nothing new is the last | [`discovery`] |
+//! | a deployment of a tenant's own scenario; one whose URL is not of the AI API's host | ours if AI Core names a model; left out, and warned of | [`deployed`] [`discovery`] |
+//! | a limit of 0 requests a minute; limits of single versions | none is told; that of all versions, else the least | [`quota`] |
+//! | a model of which the catalogue does not say whether orchestration serves it | it does not | [`catalogue`] |
 //! | whether Retry-After comes with a 429 | passed on if it does, never invented | [`upstream_error`] |
 //!
 //! # What was decided otherwise than the first design
@@ -121,6 +125,7 @@ pub mod discovery;
 pub mod families;
 pub mod healing;
 pub mod models;
+pub mod quota;
 pub mod stored;
 pub mod subaccount;
 pub mod vault;

@@ -7,8 +7,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
+use crate::catalogue::{Catalogue, Entry};
 use crate::dialect::anthropic::{Listed, Page};
-use crate::dialect::{Dialect, ReplyHead, anthropic, openai_chat};
+use crate::dialect::{Dialect, Facts, ReplyHead, anthropic, openai_chat};
 use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::families::claude::Version;
@@ -39,16 +40,21 @@ pub fn ready(models: &Models, token: Result<(), Error>) -> (u16, String) {
 }
 
 /// `GET /v1/models`.
-pub fn models(models: &Models, dialect: Dialect, target: &str) -> Result<String, Error> {
+pub fn models(
+    models: &Models,
+    catalogue: &Catalogue,
+    dialect: Dialect,
+    target: &str,
+) -> Result<String, Error> {
     match dialect {
         Dialect::OpenAi | Dialect::Responses => {
             let listed = models.listed();
-            let names: Vec<_> = listed.iter().map(|(n, m)| (*n, m.family.owner)).collect();
-            Ok(openai_chat::model_list(&names))
+            let shown = listed.iter().map(|(n, m)| (*n, m.family.owner, facts(m, catalogue)));
+            Ok(openai_chat::model_list(&shown.collect::<Vec<_>>()))
         }
         Dialect::Anthropic => {
             let page = Page::of(&routes::query(target))?;
-            anthropic::model_list(&for_anthropic(models), &page)
+            anthropic::model_list(&for_anthropic(models, catalogue), &page)
         }
     }
 }
@@ -56,7 +62,7 @@ pub fn models(models: &Models, dialect: Dialect, target: &str) -> Result<String,
 /// Models as clients of Anthropic's know them, each under names that lead to it. Claude Code offers what begins with `claude`
 /// or `anthropic`, and knows by the vendor's names what a Claude can do; so other models are there under a name of that
 /// kind, too.
-fn for_anthropic(models: &Models) -> Vec<Listed> {
+fn for_anthropic(models: &Models, catalogue: &Catalogue) -> Vec<Listed> {
     let mut all: Vec<Listed> = vec![];
     for (name, model) in models.listed() {
         let leads_here =
@@ -68,11 +74,18 @@ fn for_anthropic(models: &Models) -> Vec<Listed> {
             .filter(leads_here);
         for id in [Some(vendors.unwrap_or_else(|| name.to_owned())), second].into_iter().flatten() {
             if all.iter().all(|known| known.id != id) {
-                all.push(Listed { display_name: display_name(&id, model), id });
+                let display_name = display_name(&id, model);
+                all.push(Listed { id, display_name, facts: facts(model, catalogue) });
             }
         }
     }
     all
+}
+
+/// What SAP's catalogue says of what is deployed.
+fn facts(model: &Model, catalogue: &Catalogue) -> Facts {
+    let model = model.known().unwrap_or(model);
+    catalogue.find(model.deployed_name()).map(Entry::facts).unwrap_or_default()
 }
 
 /// For people: what the model is, and for an alias what it leads to.
@@ -106,13 +119,22 @@ fn chats(model: &Model) -> bool {
 }
 
 /// `GET /v1/models/{id}`; 404 where there is none of this name.
-pub fn model(models: &Models, name: &str, dialect: Dialect) -> Result<String, Error> {
+pub fn model(
+    models: &Models,
+    catalogue: &Catalogue,
+    name: &str,
+    dialect: Dialect,
+) -> Result<String, Error> {
     let (model, _) = models.find(name)?;
+    let facts = facts(model, catalogue);
     Ok(match dialect {
-        Dialect::OpenAi | Dialect::Responses => openai_chat::model(name, model.family.owner),
+        Dialect::OpenAi | Dialect::Responses => {
+            openai_chat::model(name, model.family.owner, &facts)
+        }
         Dialect::Anthropic => anthropic::model(&Listed {
             id: name.to_owned(),
             display_name: display_name(name, model),
+            facts,
         }),
     })
 }

@@ -230,11 +230,17 @@ impl Relay {
         match route.action {
             Action::Models => {
                 let target = exchange.client.target();
-                exchange.answer_json(200, local::models(&self.models, exchange.dialect, target)?)
+                exchange.answer_json(
+                    200,
+                    local::models(&self.models, &self.catalogue, exchange.dialect, target)?,
+                )
             }
             Action::Model => {
                 let name = route.name.as_deref().unwrap_or("");
-                exchange.answer_json(200, local::model(&self.models, name, exchange.dialect)?)
+                exchange.answer_json(
+                    200,
+                    local::model(&self.models, &self.catalogue, name, exchange.dialect)?,
+                )
             }
             Action::Telemetry => exchange.answer_json(200, "{}"),
             Action::Response

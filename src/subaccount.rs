@@ -1,7 +1,8 @@
 //! A subaccount: a service key, the resource groups in which models are deployed, and the AI API that tells of them.
 
+use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::aicore::{AiCore, HeaderText, Method, Request, Url, Watch};
@@ -26,6 +27,8 @@ pub struct Subaccount {
     pub groups: Vec<HeaderText>,
     /// Left open by the dossier (3): few clients send it; the original does, so it is sent where the key has it.
     pub tenant: Option<HeaderText>,
+    /// A configuration's id → the model written in it, if one is: once it was looked up, since none ever changes.
+    pub configurations: Mutex<HashMap<String, Option<String>>>,
 }
 
 /// What the AI API says of something.
@@ -51,7 +54,13 @@ impl Subaccount {
             credentials: Arc::new(Credentials::new(&config.service_key)?),
             groups: groups.collect::<Result<_, _>>()?,
             tenant: tenant.transpose().map_err(|e| format!("identityzoneid: {e}"))?,
+            configurations: Mutex::default(),
         })
+    }
+
+    /// Whether the URL is of the AI API's own host: to no other may an access token go that nobody has told us of.
+    pub fn is_home(&self, url: &Url) -> bool {
+        Url::parse(&self.key.api_url).is_ok_and(|home| url.is_of_host(&home))
     }
 
     /// Whether this is what it was made of, so that its access token serves on.

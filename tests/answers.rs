@@ -7,6 +7,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use sap_ai_core_llm_proxy::catalogue::Catalogue;
 use sap_ai_core_llm_proxy::config::{self, hash_key};
 use sap_ai_core_llm_proxy::demo::{Demo, Fault, Place};
 use sap_ai_core_llm_proxy::dialect::Dialect;
@@ -266,7 +267,8 @@ fn what_is_listed_for_anthropic_is_what_is_served() {
     let models = Relay::new(&config::from_json(&json.to_string(), Path::new("")).unwrap().config)
         .map(|relay| relay.models);
     let models = models.unwrap();
-    let list = local::models(&models, Dialect::Anthropic, "/v1/models").unwrap();
+    let list =
+        local::models(&models, &Catalogue::default(), Dialect::Anthropic, "/v1/models").unwrap();
     let list: Value = serde_json::from_str(&list).unwrap();
     let expected = [
         ("anthropic--claude-4.5-haiku", "Claude Haiku 4.5", "anthropic--claude-4.5-haiku"),
@@ -290,7 +292,7 @@ fn what_is_listed_for_anthropic_is_what_is_served() {
     assert_eq!(seen, ids);
     for (entry, (id, _, model)) in listed.iter().zip(expected) {
         assert_eq!(models.find(id).unwrap().0.name, model, "{id}");
-        let one = local::model(&models, id, Dialect::Anthropic).unwrap();
+        let one = local::model(&models, &Catalogue::default(), id, Dialect::Anthropic).unwrap();
         assert_eq!(serde_json::from_str::<Value>(&one).unwrap(), **entry, "{id}");
     }
 }

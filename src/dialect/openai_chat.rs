@@ -8,7 +8,7 @@ mod request;
 pub mod upstream;
 
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub use mend::Quirks;
 pub use orchestration::Orchestration;
@@ -17,7 +17,7 @@ pub use reply::Writer;
 pub use upstream::Chat;
 
 use crate::chat::Usage;
-use crate::dialect::{Asked, ClientDialect};
+use crate::dialect::{Asked, ClientDialect, Facts};
 use crate::envelope::Envelope;
 use crate::error::{Error, Kind};
 use crate::sse::Frame;
@@ -53,20 +53,28 @@ pub fn error_body(error: &Error) -> String {
     .to_string()
 }
 
-/// `GET /v1/models`.
-pub fn model_list(names: &[(&str, &str)]) -> String {
-    let data: Vec<_> = names.iter().map(|(name, owner)| model_json(name, owner)).collect();
-    json!({"object": "list", "data": data}).to_string()
+/// `GET /v1/models`: of each its name, its owner and what else is known.
+pub fn model_list(models: &[(&str, &str, Facts)]) -> String {
+    let models = models.iter().map(|(name, owner, facts)| model_json(name, owner, facts));
+    json!({"object": "list", "data": models.collect::<Vec<_>>()}).to_string()
 }
 
 /// `GET /v1/models/{id}`.
-pub fn model(name: &str, owner: &str) -> String {
-    model_json(name, owner).to_string()
+pub fn model(name: &str, owner: &str, facts: &Facts) -> String {
+    model_json(name, owner, facts).to_string()
 }
 
-/// AI Core does not say since when a model exists, so `created` is 0.
-fn model_json(name: &str, owner: &str) -> serde_json::Value {
-    json!({"id": name, "object": "model", "created": 0, "owned_by": owner})
+/// AI Core does not say since when a model exists, so `created` is 0. The day it ends has a word of OpenAI's, too.
+fn model_json(name: &str, owner: &str, facts: &Facts) -> Value {
+    let mut json = json!({"id": name, "object": "model", "created": 0, "owned_by": owner});
+    facts.add_to(&mut json);
+    if !facts.capabilities.is_empty() {
+        json["capabilities"] = json!(facts.capabilities);
+    }
+    if let Some(day) = &facts.retirement_date {
+        json["shutdown_date"] = json!(day);
+    }
+    json
 }
 
 /// The data of a frame; one without may be a bare JSON body. Comments and empty fields are nothing.

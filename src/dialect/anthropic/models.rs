@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::dialect::Facts;
 use crate::error::Error;
 
 /// A model as it is listed.
@@ -10,6 +11,8 @@ pub struct Listed {
     pub id: String,
     /// For people.
     pub display_name: String,
+    /// What else is known.
+    pub facts: Facts,
 }
 
 /// The part of the list that is asked for.
@@ -78,14 +81,27 @@ pub fn model(model: &Listed) -> String {
     model_json(model).to_string()
 }
 
-/// AI Core does not say since when a model exists, so the date is the epoch.
+/// AI Core does not say since when a model exists, so the date is the epoch. `capabilities` is an object of Anthropic's own,
+/// so what SAP calls so has another name here. Left open: `max_input_tokens`, since AI Core's number counts the output, too.
 fn model_json(model: &Listed) -> Value {
-    json!({
+    let mut json = json!({
         "type": "model",
         "id": model.id,
         "display_name": model.display_name,
         "created_at": "1970-01-01T00:00:00Z",
-    })
+    });
+    let facts = &model.facts;
+    facts.add_to(&mut json);
+    if !facts.capabilities.is_empty() {
+        json["capability_names"] = json!(facts.capabilities);
+    }
+    if let Some(is_deprecated) = facts.is_deprecated {
+        json["lifecycle"] = json!(if is_deprecated { "deprecated" } else { "active" });
+    }
+    if let Some(day) = &facts.retirement_date {
+        json["retires_at"] = json!(format!("{day}T00:00:00Z"));
+    }
+    json
 }
 
 #[cfg(test)]
@@ -95,7 +111,11 @@ mod tests {
     #[test]
     fn pages() {
         let all: Vec<Listed> = (0..30)
-            .map(|n| Listed { id: format!("m{n}"), display_name: format!("M {n}") })
+            .map(|n| Listed {
+                id: format!("m{n}"),
+                display_name: format!("M {n}"),
+                facts: Facts::default(),
+            })
             .collect();
         let table = [
             ("", 0..20, true),
