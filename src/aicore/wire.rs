@@ -318,6 +318,8 @@ impl Transport for Wire {
             Err(e) if e.kind() == io::ErrorKind::TimedOut => {
                 Err(ureq::Error::Timeout(limit.reason))
             }
+            // TLS's last word explains why writing failed.
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => Err(e.into()),
             Err(e) => Err(self.write_error.take().unwrap_or(e).into()),
         }
     }
