@@ -3,8 +3,8 @@
 //! One fetch at a time: of fifty first requests one asks the token host, the others wait for it. A token is renewed in the
 //! background before it expires, while it still serves.
 //!
-//! A service key with a certificate (X.509) goes to its own token host over mutual TLS; what AI Core is asked with the token
-//! is asked without the certificate (dossier 1.2).
+//! A service key with a certificate (X.509) goes to its own token host over mutual TLS, and only `grant_type` and `client_id`
+//! are posted. What AI Core is asked with the access token is asked without the certificate: inferred (dossier 1.2).
 //!
 //! Left open by the dossier (2): the margin (60 s to 60 min in other clients): 300 s, or half of the token's life where that
 //! is shorter. The request's style: id and secret in the form body, which SAP's own documentation shows. The life of a token
