@@ -5,6 +5,7 @@
 //! a pool of ours (`pool`). Several agents share the load, since each has a lock that every request takes.
 
 mod fetch;
+mod identity;
 mod pool;
 mod resolver;
 mod wire;
@@ -25,6 +26,7 @@ use ureq::http;
 use crate::error::Error;
 
 pub use fetch::{Allowed, FetchSettings, Fetched, Fetcher, URLS_MAX};
+pub use identity::Identity;
 
 const AGENTS: usize = 8;
 /// A connection that had been closed while it was idle is found out at once. One that breaks later was at work.
@@ -41,13 +43,15 @@ pub struct AiCore {
 }
 
 /// How long AI Core may take, and whom to trust.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct Settings {
     pub connect_max: Duration,
     /// The longest silence: before the answer's head, and between its parts.
     pub idle_max: Duration,
     /// A PEM file with roots to trust beside the web's.
     pub extra_roots: Option<std::path::PathBuf>,
+    /// Who we are, shown to every host that asks for it. Only for a token host: no other host is asked with it.
+    pub identity: Option<Identity>,
 }
 
 /// An absolute http or https URL.
@@ -98,11 +102,17 @@ pub trait Watch {
 impl AiCore {
     /// Fails where the file with extra roots cannot be used.
     pub fn new(settings: &Settings) -> Result<AiCore, String> {
-        let tls = Arc::new(tls_config(settings.extra_roots.as_deref())?);
+        let mut tls = tls_config(settings.extra_roots.as_deref())?;
+        if let Some(identity) = &settings.identity {
+            tls.client_auth_cert_resolver = identity.resolver();
+        }
+        let tls = Arc::new(tls);
+        // A token host is asked once in hours.
+        let count = if settings.identity.is_some() { 1 } else { AGENTS };
         let resolver = Arc::new(resolver::CachingResolver::default());
         let agents = |proxy: Option<ureq::Proxy>| -> Vec<ureq::Agent> {
             let pool = Arc::new(pool::IdlePool::default());
-            (0..AGENTS)
+            (0..count)
                 .map(|_| {
                     let connector = wire::Connector::new(tls.clone(), pool.clone());
                     let resolver = resolver::Shared(resolver.clone());
@@ -170,7 +180,7 @@ impl AiCore {
             static MINE: Cell<usize> = Cell::new(NEXT.fetch_add(1, Ordering::Relaxed) % AGENTS);
         }
         let agents = if url.is_loopback() { &self.direct_agents } else { &self.agents };
-        &agents[MINE.get()]
+        &agents[MINE.get() % agents.len()]
     }
 }
 
@@ -316,14 +326,17 @@ fn tls_config(extra_roots: Option<&Path>) -> Result<rustls::ClientConfig, String
             roots.add(certificate).map_err(|e| format!("{shown}: {e}"))?;
         }
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+    let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(provider()))
         .with_safe_default_protocol_versions()
         .map_err(|e| e.to_string())?
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
+}
+
+fn provider() -> rustls::crypto::CryptoProvider {
+    rustls::crypto::ring::default_provider()
 }
 
 fn head(request: &Request<'_>) -> http::Request<()> {
@@ -380,9 +393,10 @@ fn failure(error: ureq::Error, host: &str, method: Method<'_>) -> Error {
         ureq::Error::Io(e) if e.kind() == ErrorKind::TimedOut => {
             Error::Timeout { what: format!("{host} is silent for too long.") }
         }
-        ureq::Error::Io(e) if e.kind() == ErrorKind::InvalidData => {
-            Error::Unreachable { what: format!("{host}: no safe connection: {e}.") }
-        }
+        ureq::Error::Io(e) if e.kind() == ErrorKind::InvalidData => match refusal(&e) {
+            Some(alert) => Error::CertificateRefused { host: host.to_owned(), alert },
+            None => Error::Unreachable { what: format!("{host}: no safe connection: {e}.") },
+        },
         ureq::Error::Io(e) => {
             Error::Unreachable { what: format!("The connection to {host} failed: {e}.") }
         }
@@ -393,4 +407,26 @@ fn failure(error: ureq::Error, host: &str, method: Method<'_>) -> Error {
             Error::BadReply { what: format!("{host} does not speak HTTP as it should: {other}.") }
         }
     }
+}
+
+/// What the other end says of our certificate, or of there being none.
+fn refusal(error: &std::io::Error) -> Option<String> {
+    use rustls::AlertDescription::*;
+    let alert = match error.get_ref()?.downcast_ref()? {
+        rustls::Error::AlertReceived(alert) => alert,
+        _ => return None,
+    };
+    let is_refusal = matches!(
+        alert,
+        AccessDenied
+            | BadCertificate
+            | CertificateExpired
+            | CertificateRequired
+            | CertificateRevoked
+            | CertificateUnknown
+            | NoCertificate
+            | UnknownCA
+            | UnsupportedCertificate
+    );
+    is_refusal.then(|| format!("{alert:?}"))
 }

@@ -27,6 +27,7 @@ use log::LevelFilter;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 pub use check::{field, nearest, readable_by_others};
 
@@ -177,6 +178,15 @@ pub struct Problem {
 /// All that is wrong with a file; shown one a line.
 #[derive(Debug)]
 pub struct Problems(pub Vec<Problem>);
+
+/// When a file was written and how long it is: by that it is told whether it was changed.
+pub type Stamp = (SystemTime, u64);
+
+/// `None` without the file.
+pub fn stamp(path: &Path) -> Option<Stamp> {
+    let meta = std::fs::metadata(path).ok()?;
+    Some((meta.modified().ok()?, meta.len()))
+}
 
 /// Reads the file at `path`.
 pub fn load(path: &Path) -> Result<Loaded, Problems> {

@@ -42,6 +42,8 @@ pub enum Error {
     },
     /// AI Core or its token host cannot be reached, or refuses our credentials.
     Unreachable { what: String },
+    /// The other end of a TLS connection refuses our certificate, or wants one where we show none. `alert` is TLS's word.
+    CertificateRefused { host: String, alert: String },
     /// AI Core did not answer in time.
     Timeout { what: String },
     /// AI Core's answer makes no sense or broke off.
@@ -87,7 +89,9 @@ impl Error {
             Error::NoWebSocket => 426,
             Error::ClientGone => 499,
             Error::Internal => 500,
-            Error::Unreachable { .. } | Error::BadReply { .. } => 502,
+            Error::Unreachable { .. }
+            | Error::CertificateRefused { .. }
+            | Error::BadReply { .. } => 502,
             Error::Busy { .. } => 503,
             Error::Timeout { .. } => 504,
             // AI Core's 401 and 403 are about our credentials: a client would think its own key is wrong.
@@ -153,7 +157,7 @@ impl Error {
             Error::Upstream { status, .. } => {
                 matches!(status, 401 | 403 | 404 | 408 | 424 | 429 | 500..)
             }
-            Error::Unreachable { .. } => true,
+            Error::Unreachable { .. } | Error::CertificateRefused { .. } => true,
             _ => false,
         }
     }
@@ -219,6 +223,9 @@ impl fmt::Display for Error {
                 "SAP AI Core refuses this proxy's credentials: {message}. The proxy's owner should check the service key and the resource group."
             ),
             Error::Upstream { message, .. } => f.write_str(message),
+            Error::CertificateRefused { host, alert } => {
+                write!(f, "{host} refuses the client certificate, or wants one ({alert}).")
+            }
             Error::Unreachable { what } | Error::Timeout { what } | Error::BadReply { what } => f.write_str(what),
             Error::ClientGone => f.write_str("The client has gone."),
             Error::Internal => f.write_str("The proxy failed to handle this request. Its log says more."),

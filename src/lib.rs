@@ -41,6 +41,7 @@
 //! | question | decision | where |
 //! |---|---|---|
 //! | how early to renew an access token; how its request looks; how long one lives that does not say | 300 s or half its life; form body; 1 h | [`credentials`] |
+//! | whether AI Core wants the certificate of an X.509 service key, as its token host does | no: an access token is enough | [`credentials`] |
 //! | what a 403 means, a bad token or no rights | as 401: renewed and repeated once, then a 502 | [`relay`] |
 //! | `max_tokens` on gpt-5; sampling on gpt-5.1 with effort `none`; tools with effort on gpt-5.5 | renamed; kept; effort left out | [`families`] |
 //! | what vLLM does with fields and roles it does not know; `reasoning_effort` | left out and named, developer becomes system; only for models that reason | [`families`] |

@@ -5,14 +5,17 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, Weak};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::config::{Config, Limits, Problems};
+use crate::catalogue::{self, Day};
+use crate::config::{self, Config, Limits, Problems, Stamp};
 use crate::discovery::{self, Findings};
+use crate::families;
+use crate::models::matches;
 use crate::relay::Relay;
 use crate::subaccount::Subaccount;
 
@@ -48,6 +51,9 @@ pub struct Pace {
 /// Reads the configuration again, as it was read at the start.
 pub type Read = Box<dyn Fn() -> Result<Config, Problems> + Send>;
 
+/// How often models that retire are warned of.
+const RETIREMENTS_EVERY: Duration = Duration::from_secs(24 * 3600);
+
 /// Replaces the relay when it is time to.
 struct Keeper {
     live: Weak<Live>,
@@ -56,15 +62,14 @@ struct Keeper {
     config: Config,
     /// By the names of subaccounts.
     findings: HashMap<String, Findings>,
+    /// When models that retire were last warned of.
+    warned: Option<Instant>,
     pace: Pace,
     /// As they were when they were last read.
-    read_stamps: Vec<Stamp>,
+    read_stamps: Vec<Option<Stamp>>,
     /// As they were when they were last looked at.
-    seen_stamps: Vec<Stamp>,
+    seen_stamps: Vec<Option<Stamp>>,
 }
-
-/// Time and size; `None` without the file.
-type Stamp = Option<(SystemTime, u64)>;
 
 impl Live {
     pub fn new(relay: Relay) -> Arc<Live> {
@@ -90,6 +95,7 @@ impl Live {
             read,
             config,
             findings: HashMap::new(),
+            warned: None,
             pace,
             read_stamps: stamps.clone(),
             seen_stamps: stamps,
@@ -156,8 +162,8 @@ impl Keeper {
                 self.reload();
             }
             is_asked |= rung.discover;
-            let soon = is_asked || self.findings.values().any(|f| f.deployments.is_none());
-            let every = if soon { self.pace.soon } else { self.pace.discovery };
+            let is_soon = is_asked || self.is_in_the_dark();
+            let every = if is_soon { self.pace.soon } else { self.pace.discovery };
             if discovered.elapsed() >= every {
                 self.discover();
                 (discovered, is_asked) = (Instant::now(), false);
@@ -169,9 +175,12 @@ impl Keeper {
     fn discover(&mut self) {
         let Some(live) = self.live.upgrade() else { return };
         let relay = live.relay();
-        ask(&relay, relay.subaccounts(), &mut self.findings);
+        ask(&relay, relay.subaccounts(), &self.config, &mut self.findings);
         match relay.next(&self.config, &self.findings) {
-            Ok(next) => self.replace(&live, next),
+            Ok(next) => {
+                self.replace(&live, next);
+                self.warn_of_retirements(&live.relay());
+            }
             Err(faults) => {
                 log::error!("what was discovered cannot be served: {}", faults.join("; "))
             }
@@ -209,7 +218,7 @@ impl Keeper {
         let mut findings = self.findings.clone();
         findings.retain(|name, _| old.iter().any(|old| old.name == *name));
         let new: Vec<_> = new.into_iter().cloned().collect();
-        ask(&next, &new, &mut findings);
+        ask(&next, &new, &config, &mut findings);
         next = match next.next(&config, &findings) {
             Ok(next) => next,
             Err(faults) => return refused(&faults.join("; ")),
@@ -235,8 +244,39 @@ impl Keeper {
         live.replace(next);
     }
 
+    /// A subaccount that is to tell what there is has not told it yet.
+    fn is_in_the_dark(&self) -> bool {
+        self.config.subaccounts.iter().filter(|subaccount| subaccount.discovers).any(|subaccount| {
+            self.findings.get(&subaccount.name).is_none_or(|found| found.deployments.is_none())
+        })
+    }
+
     /// Whether what the configuration says is deployed is deployed so.
-    fn check_configured(&self) {}
+    fn check_configured(&self) {
+        let family_of = |name: &str| {
+            let configured = self.config.families.iter().find(|(p, _)| matches(p, name));
+            let configured = configured.and_then(|(_, family)| families::by_name(family));
+            configured.or_else(|| families::told(name))
+        };
+        for subaccount in &self.config.subaccounts {
+            let Some(findings) = self.findings.get(&subaccount.name) else { continue };
+            for warning in discovery::mismatches(subaccount, findings, family_of) {
+                log::warn!("{warning}");
+            }
+        }
+    }
+
+    /// At the start, and once a day.
+    fn warn_of_retirements(&mut self, relay: &Relay) {
+        if self.warned.is_some_and(|warned| warned.elapsed() < RETIREMENTS_EVERY) {
+            return;
+        }
+        self.warned = Some(Instant::now());
+        let models = relay.models.all().iter().map(|model| model.deployed_name());
+        for warning in catalogue::retiring(&relay.catalogue, models, Day::of(SystemTime::now())) {
+            log::warn!("{warning}");
+        }
+    }
 
     /// Once they have stopped changing: an editor may be at it.
     fn files_changed(&mut self) -> bool {
@@ -248,7 +288,12 @@ impl Keeper {
 }
 
 /// All of them at the same time. What one does not tell is what it told before.
-fn ask(relay: &Relay, whom: &[Arc<Subaccount>], findings: &mut HashMap<String, Findings>) {
+fn ask(
+    relay: &Relay,
+    whom: &[Arc<Subaccount>],
+    config: &Config,
+    findings: &mut HashMap<String, Findings>,
+) {
     let aicore = relay.aicore();
     let found: Vec<_> = thread::scope(|scope| {
         let asked = whom.iter().map(|subaccount| {
@@ -258,10 +303,18 @@ fn ask(relay: &Relay, whom: &[Arc<Subaccount>], findings: &mut HashMap<String, F
         asked.into_iter().filter_map(|thread| thread.join().ok()).collect()
     });
     for (name, found) in found {
+        let discovers = config.subaccounts.iter().any(|s| s.name == name && s.discovers);
         let known = findings.entry(name).or_default();
+        for problem in found.problems.iter().filter(|problem| !known.problems.contains(problem)) {
+            // Where the configuration says what there is, the service key need not be able to tell it.
+            let level = if discovers { log::Level::Warn } else { log::Level::Debug };
+            log::log!(level, "{problem}");
+        }
         known.deployments = found.deployments.or(known.deployments.take());
         known.catalogue = found.catalogue.or(known.catalogue.take());
         known.quota = found.quota.or(known.quota.take());
+        known.all = found.all.or(known.all.take());
+        known.problems = found.problems;
     }
 }
 
@@ -287,10 +340,6 @@ fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
     table.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
 }
 
-fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
-    let stamp = |path: &PathBuf| {
-        let meta = std::fs::metadata(Path::new(path)).ok()?;
-        Some((meta.modified().ok()?, meta.len()))
-    };
-    files.iter().map(stamp).collect()
+fn stamps(files: &[PathBuf]) -> Vec<Option<Stamp>> {
+    files.iter().map(|file| config::stamp(file)).collect()
 }

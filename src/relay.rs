@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,7 +29,7 @@ use crate::aicore::{
 use crate::auth::Auth;
 use crate::catalogue::Catalogue;
 use crate::chat::Source;
-use crate::config::{self, Config, Limits};
+use crate::config::{self, Config, Limits, Stamp};
 use crate::convert::{Conversion, ForClient};
 use crate::deployed::{self, Deployed};
 use crate::dialect::openai_chat::{self, ChatCompletions, PassStream, Quirks};
@@ -102,7 +103,10 @@ pub struct Relay {
     affinity: Arc<Affinity>,
     /// Wakes who knows what is deployed: something is not as it was.
     pub bell: Arc<Bell>,
-    settings: Settings,
+    /// The longest connect and the longest silence that AI Core is called with.
+    timing: (Duration, Duration),
+    /// The file of further roots it is trusted by.
+    roots: Option<(PathBuf, Option<Stamp>)>,
     aicore: Arc<AiCore>,
     limits: Limits,
     cors_origins: Vec<String>,
@@ -134,6 +138,7 @@ impl Relay {
             connect_max: Duration::from_millis(config.limits.upstream_connect_ms_max),
             idle_max: Duration::from_millis(config.limits.upstream_idle_ms_max),
             extra_roots: config.upstream_ca.clone(),
+            identity: None,
         };
         let fetching = FetchSettings {
             enabled: config.limits.fetch_images,
@@ -144,17 +149,20 @@ impl Relay {
         };
         let one = |e: String| vec![e];
         let of_ca = |e: String| one(format!("upstream_ca: {e}"));
-        // Its connections live on as well. A file of roots may have changed.
-        let same = before.filter(|b| b.settings == settings && settings.extra_roots.is_none());
+        // Its connections live on as well, and access tokens, unless the file of roots has changed.
+        let roots =
+            settings.extra_roots.as_deref().map(|file| (file.to_owned(), config::stamp(file)));
+        let timing = (settings.connect_max, settings.idle_max);
+        let same = before.filter(|before| before.timing == timing && before.roots == roots);
         let aicore = match same {
             Some(before) => before.aicore.clone(),
             None => Arc::new(AiCore::new(&settings).map_err(of_ca)?),
         };
         let subaccount = |config: &config::Subaccount| {
-            let before = before.into_iter().flat_map(|before| &before.subaccounts);
+            let before = same.into_iter().flat_map(|before| &before.subaccounts);
             match before.into_iter().find(|before| before.is_of(config)) {
                 Some(before) => Ok(before.clone()),
-                None => Subaccount::new(config).map(Arc::new),
+                None => Subaccount::new(config, &settings).map(Arc::new),
             }
         };
         let subaccounts = config.subaccounts.iter().map(subaccount);
@@ -175,7 +183,8 @@ impl Relay {
             known,
             affinity: before.map(|before| before.affinity.clone()).unwrap_or_default(),
             bell: before.map(|before| before.bell.clone()).unwrap_or_default(),
-            settings,
+            timing,
+            roots,
             aicore,
             fetcher: Fetcher::new(&fetching).map_err(of_ca)?,
             vault: match before {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::aicore::{AiCore, HeaderText, Method, Request, Url, Watch};
+use crate::aicore::{AiCore, HeaderText, Method, Request, Settings, Url, Watch};
 use crate::config::{self, ServiceKey};
 use crate::credentials::Credentials;
 use crate::error::Error;
@@ -41,7 +41,10 @@ pub enum Told {
 }
 
 impl Subaccount {
-    pub fn new(config: &config::Subaccount) -> Result<Subaccount, String> {
+    /// Fails where the service key cannot be used: each error names what is at fault by its JSON path. `settings` are those
+    /// of every call; a token host that wants a certificate is called by its own.
+    pub fn new(config: &config::Subaccount, settings: &Settings) -> Result<Subaccount, String> {
+        let key_path = config::field(&config.path, "service_key_json");
         let groups = config.resource_groups.iter().map(|group| {
             HeaderText::new(group)
                 .map_err(|e| format!("{}: {e}", config::field(&config.path, "resource_group")))
@@ -51,7 +54,7 @@ impl Subaccount {
             name: config.name.clone(),
             key: config.service_key.clone(),
             resource_groups: config.resource_groups.clone(),
-            credentials: Arc::new(Credentials::new(&config.service_key)?),
+            credentials: Arc::new(Credentials::new(&config.service_key, &key_path, settings)?),
             groups: groups.collect::<Result<_, _>>()?,
             tenant: tenant.transpose().map_err(|e| format!("identityzoneid: {e}"))?,
             configurations: Mutex::default(),

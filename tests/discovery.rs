@@ -35,9 +35,9 @@ impl Account {
         let demo = Demo::start(quick()).unwrap();
         let mut config = read(&demo.config_json()).subaccounts.remove(0);
         config.resource_groups = groups.iter().map(|group| (*group).to_owned()).collect();
-        let subaccount = Subaccount::new(&config).unwrap();
         let second = Duration::from_secs(1);
         let settings = Settings { connect_max: second, idle_max: second, ..Settings::default() };
+        let subaccount = Subaccount::new(&config, &settings).unwrap();
         Account { demo, config, subaccount, aicore: Arc::new(AiCore::new(&settings).unwrap()) }
     }
 

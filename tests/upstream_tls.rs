@@ -20,6 +20,8 @@ use support::{Client, hi, stream};
 
 /// A name that no resolver knows: only a proxy can reach it.
 const HOST: &str = "aicore.test";
+/// A body of so many bytes is answered before it is read, and the connection is cut.
+const EARLY_BYTES: usize = 16 << 20;
 
 #[test]
 fn one_connection_serves_one_request_after_the_other() {
@@ -81,6 +83,20 @@ fn a_proxy_of_the_environment_is_used_and_its_idle_tunnels_are_replaced() {
             1 => assert!(opened >= 9, "{opened} tunnels"),
             _ => assert_eq!(opened, 1),
         }
+    }
+}
+
+#[test]
+fn an_answer_before_the_request_is_over_is_read_though_the_rest_cannot_be_written() {
+    let aicore = AiCore::start(usize::MAX);
+    let proxy = serve(&aicore.config("localhost", Some(&aicore.ca())));
+    let mut body = hi("gpt-4o");
+    body["messages"][0]["content"] = "x".repeat(EARLY_BYTES).into();
+    for _ in 0..3 {
+        let reply = Client::to(proxy.address()).chat(&body);
+        let text = String::from_utf8_lossy(&reply.body);
+        assert_eq!(reply.status, 413, "{text}");
+        assert!(text.contains("too much"), "{text}");
     }
 }
 
@@ -149,9 +165,11 @@ fn answer(mut stream: TlsStream, requests_max: usize) {
         let Some((head, body)) = request(&mut stream) else { return };
         let reply = match head.starts_with("POST /oauth/token ") {
             true => whole(r#"{"access_token":"t","expires_in":43199}"#),
+            false if body.is_empty() => too_large(),
             false => chat(&body),
         };
-        if stream.write_all(reply.as_bytes()).and_then(|()| stream.flush()).is_err() {
+        let is_written = stream.write_all(reply.as_bytes()).and_then(|()| stream.flush()).is_ok();
+        if !is_written || body.is_empty() {
             return;
         }
     }
@@ -169,7 +187,7 @@ fn request(stream: &mut TlsStream) -> Option<(String, Vec<u8>)> {
     let head = String::from_utf8(bytes).ok()?;
     let length =
         head.lines().find_map(|l| l.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
-    let mut body = vec![0; length.unwrap_or(0)];
+    let mut body = vec![0; length.filter(|n| *n < EARLY_BYTES).unwrap_or(0)];
     stream.read_exact(&mut body).ok()?;
     Some((head, body))
 }
@@ -199,6 +217,11 @@ fn chat(body: &[u8]) -> String {
 
 fn whole(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+fn too_large() -> String {
+    let body = r#"{"error":{"message":"too much"}}"#;
+    format!("HTTP/1.1 413 Too Large\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
 /// An HTTP proxy that makes tunnels: whatever host it is asked for, to one address.

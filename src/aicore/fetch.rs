@@ -232,7 +232,7 @@ impl Task<'_> {
     /// An agent for this one request, and the URL it is given.
     fn agent(&self, target: &Target, way: Way) -> Result<(ureq::Agent, Url), Error> {
         let left = self.time_left();
-        let settings = Settings { connect_max: left, idle_max: left, extra_roots: None };
+        let settings = Settings { connect_max: left, idle_max: left, ..Settings::default() };
         let connector =
             wire::Connector::new(self.fetcher.tls.clone(), Arc::<pool::IdlePool>::default());
         let (proxy, ip) = match way {
@@ -344,7 +344,7 @@ impl Task<'_> {
             Error::Timeout { .. } => self.too_slow(),
             _ if self.is_over() => self.too_slow(),
             _ if is_proxy => self.refusal("the HTTP proxy of the environment does not lead there"),
-            Error::Unreachable { .. } => self.refusal(
+            Error::Unreachable { .. } | Error::CertificateRefused { .. } => self.refusal(
                 "its host cannot be reached, has no certificate to trust, or broke the connection",
             ),
             _ => self.refusal("its host does not speak HTTP as it should"),

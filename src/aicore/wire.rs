@@ -135,8 +135,21 @@ impl Connector {
             .to_owned();
         let connection = ClientConnection::new(self.tls.clone(), name).map_err(tls_error)?;
         let mut tls = Box::new(rustls::StreamOwned::new(connection, socket));
-        tls.conn.complete_io(&mut tls.sock)?;
-        Ok(Stream::Tls(tls))
+        match tls.conn.complete_io(&mut tls.sock) {
+            Ok(_) => Ok(Stream::Tls(tls)),
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+                ) =>
+            {
+                match last_words(&mut tls, &mut [0]) {
+                    Err(why) if why.kind() == io::ErrorKind::InvalidData => Err(why.into()),
+                    _ => Err(e.into()),
+                }
+            }
+            Err(e) => Err(e.into()),
+        }
     }
 }
 
@@ -295,7 +308,10 @@ impl Transport for Wire {
             }
             Stream::Tls(tls) => {
                 tls.sock.set_read_max(read_max, timeout);
-                tls.read(free)
+                match self.write_error {
+                    Some(_) => last_words(tls, free),
+                    None => tls.read(free),
+                }
             }
             Stream::Gone => Err(io::ErrorKind::NotConnected.into()),
         };
@@ -318,6 +334,8 @@ impl Transport for Wire {
             Err(e) if e.kind() == io::ErrorKind::TimedOut => {
                 Err(ureq::Error::Timeout(limit.reason))
             }
+            // TLS's last word explains why writing failed.
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => Err(e.into()),
             Err(e) => Err(self.write_error.take().unwrap_or(e).into()),
         }
     }
@@ -331,6 +349,23 @@ impl Transport for Wire {
 
     fn is_tls(&self) -> bool {
         matches!(self.stream, Stream::Tls(_))
+    }
+}
+
+/// Reads as rustls' stream does, which would first try to write again what cannot be written, and never come to read why.
+fn last_words(
+    tls: &mut rustls::StreamOwned<ClientConnection, Socket>,
+    buffer: &mut [u8],
+) -> io::Result<usize> {
+    loop {
+        match tls.conn.reader().read(buffer) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            read => return read,
+        }
+        if tls.conn.read_tls(&mut tls.sock)? == 0 {
+            return Ok(0);
+        }
+        tls.conn.process_new_packets().map_err(tls_error)?;
     }
 }
 

@@ -627,6 +627,7 @@ fn one_of_each(text: &str, status: u16) -> Vec<Error> {
         Error::Internal,
         Error::NoSuchResponse { path: "previous_response_id", id: s(), why: "x" },
         Error::NoWebSocket,
+        Error::CertificateRefused { host: s(), alert: s() },
     ]
 }
 
@@ -651,6 +652,7 @@ fn variant(error: &Error) -> usize {
         Error::Internal => 15,
         Error::NoSuchResponse { .. } => 16,
         Error::NoWebSocket => 17,
+        Error::CertificateRefused { .. } => 18,
     }
 }
 
@@ -658,7 +660,7 @@ fn variant(error: &Error) -> usize {
 fn every_error_is_an_error_of_every_vendors_sdk() {
     let mut variants: Vec<_> = one_of_each("", 400).iter().map(variant).collect();
     variants.dedup();
-    assert_eq!(variants, (0..18).collect::<Vec<_>>());
+    assert_eq!(variants, (0..19).collect::<Vec<_>>());
     // The classes that the SDKs tell apart.
     let openai = ["invalid_request_error", "permission_error", "rate_limit_error", "server_error"];
     let anthropic = [

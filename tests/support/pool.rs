@@ -88,22 +88,6 @@ pub fn config_of(demos: &[Demo]) -> Value {
 }
 
 pub fn read(json: &Value) -> Config {
-    let mut whole: Option<Config> = None;
-    for (name, subaccount) in json["subAccounts"].as_object().unwrap() {
-        let mut flat = subaccount.clone();
-        flat["secret_authentication_tokens"] = json!(["sk-demo"]);
-        flat["limits"] = json["limits"].clone();
-        let loaded = config::from_json(&flat.to_string(), Path::new(""));
-        let mut config = loaded.unwrap_or_else(|e| panic!("{e}")).config;
-        config.subaccounts[0].name = name.clone();
-        config.subaccounts[0].weight = subaccount["weight"].as_u64().unwrap_or(1) as u32;
-        if json["balance"] == "fallback" {
-            config.balance = config::Balance::Fallback;
-        }
-        match &mut whole {
-            Some(whole) => whole.subaccounts.append(&mut config.subaccounts),
-            None => whole = Some(config),
-        }
-    }
-    whole.unwrap()
+    let loaded = config::from_json(&json.to_string(), Path::new(""));
+    loaded.unwrap_or_else(|e| panic!("{e}")).config
 }
