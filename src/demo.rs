@@ -9,6 +9,8 @@
 //! POST /oauth/token                       id and secret in the form, or Basic (dossier 2)
 //! GET  /v2/lm/deployments[/{id}|/$count]  filtered and paged as the real list is (4.1)
 //! GET  /v2/lm/configurations/{id}         for deployments that do not name their model (4.1)
+//! GET  /v2/lm/scenarios/foundation-models/models    the catalogue (4.3)
+//! GET  /v2/admin/quota/model, resourceGroups        once a quota is set; until then 403 (4.5)
 //! POST /v2/inference/deployments/{id}/…   the deployment's family decides: see FAMILIES
 //! GET, DELETE …/{id}/responses/{id}       what such a deployment keeps (5a)
 //! ```
@@ -58,6 +60,7 @@
 mod azure;
 mod bedrock;
 mod cache;
+mod catalogue;
 mod claude;
 mod cohere;
 mod converse;
@@ -88,7 +91,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use deployments::{DEPLOYMENTS, Deployment, HOME_GROUP};
+use deployments::{Deployment, HOME_GROUP};
 pub use fault::{Fault, Place};
 use http::{Answer, Connection, Head};
 pub use story::ToolCall;
@@ -105,11 +108,13 @@ pub struct Options {
     pub pace_ms: u64,
     /// How long an access token is good for, in seconds.
     pub token_expires_in: u64,
+    /// How long a minute is, in which requests are counted.
+    pub minute_ms: u64,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { pace_ms: 30, token_expires_in: 43199 }
+        Options { pace_ms: 30, token_expires_in: 43199, minute_ms: 60_000 }
     }
 }
 
@@ -158,7 +163,8 @@ impl Demo {
     /// the client key `sk-demo`.
     pub fn config_json(&self) -> Value {
         let mut models = serde_json::Map::new();
-        for deployment in DEPLOYMENTS.iter().filter(|d| d.serves(HOME_GROUP)) {
+        let deployed = self.core.deployed();
+        for deployment in deployed.iter().filter(|d| d.serves(HOME_GROUP)) {
             let url = Value::from(self.deployment_url(deployment.id));
             for model in deployment.names().iter().copied() {
                 match models.get_mut(model) {
@@ -179,6 +185,66 @@ impl Demo {
     /// The URL of a deployment by its id.
     pub fn deployment_url(&self, id: &str) -> String {
         deployments::url(&self.core.url(), id)
+    }
+
+    /// SAP's service key of this demo.
+    pub fn service_key(&self) -> Value {
+        self.core.service_key()
+    }
+
+    /// From now on a model of the demo's (empty for orchestration) runs under this id, too. False
+    /// where the demo does not know it.
+    pub fn deploy(&self, id: &'static str, model: &str) -> bool {
+        self.undeploy(id);
+        let new = deployments::another(id, model);
+        let is_known = new.is_some();
+        lock(&self.core.deployed).extend(new);
+        is_known
+    }
+
+    /// There is no deployment of this id any more.
+    pub fn undeploy(&self, id: &str) {
+        lock(&self.core.deployed).retain(|d| d.id != id);
+    }
+
+    /// Nothing is deployed any more.
+    pub fn undeploy_all(&self) {
+        lock(&self.core.deployed).clear();
+    }
+
+    /// It is RUNNING, STOPPED, … from now on.
+    pub fn set_status(&self, id: &str, status: &'static str) {
+        for deployment in lock(&self.core.deployed).iter_mut().filter(|d| d.id == id) {
+            *deployment = Arc::new(Deployment { status, ..Deployment::clone(deployment) });
+        }
+    }
+
+    /// The catalogue says that the model is deprecated and retires then.
+    pub fn retire(&self, model: &str, date: &str) {
+        lock(&self.core.retirements).push((model.to_owned(), date.to_owned()));
+    }
+
+    /// So many requests a minute of a model are answered from now on; the quota says so.
+    pub fn limit(&self, model: &str, per_minute: u32) {
+        let mut quotas = lock(&self.core.quotas);
+        quotas.retain(|quota| quota.model != model);
+        quotas.push(Quota { model: model.to_owned(), per_minute, sent: VecDeque::new() });
+    }
+
+    /// How many inference requests came since the start, or since [`Demo::forget`].
+    pub fn count(&self) -> usize {
+        self.core.inferences.load(Ordering::SeqCst)
+    }
+
+    /// What arrived so far is forgotten.
+    pub fn forget(&self) {
+        lock(&self.core.journal).forget();
+        self.core.inferences.store(0, Ordering::SeqCst);
+    }
+
+    /// How many connections are open.
+    pub fn connections(&self) -> usize {
+        lock(&self.core.open).len()
     }
 
     /// The next `fault.times` requests it matches behave so, first pushed first.
@@ -328,8 +394,20 @@ struct Core {
     kept: Mutex<azure::Kept>,
     /// Marker key → requests that had it.
     marked: Mutex<HashMap<String, usize>>,
+    deployed: Mutex<Vec<Arc<Deployment>>>,
+    quotas: Mutex<Vec<Quota>>,
+    /// Model → date.
+    retirements: Mutex<Vec<(String, String)>>,
     journal: Mutex<Journal>,
+    inferences: AtomicUsize,
     hung_up: AtomicUsize,
+}
+
+/// Requests of a model that are answered in a minute, over all its deployments.
+struct Quota {
+    model: String,
+    per_minute: u32,
+    sent: VecDeque<Instant>,
 }
 
 fn accept(listener: &TcpListener, core: &Arc<Core>) {
@@ -358,7 +436,11 @@ impl Core {
             cache: Mutex::default(),
             kept: Mutex::default(),
             marked: Mutex::default(),
+            deployed: Mutex::new(deployments::at_start()),
+            quotas: Mutex::default(),
+            retirements: Mutex::default(),
             journal: Mutex::default(),
+            inferences: AtomicUsize::default(),
             hung_up: AtomicUsize::default(),
         }
     }
@@ -389,6 +471,9 @@ impl Core {
             let early = self.queued(&head, true);
             let body = if early.is_some() { Vec::new() } else { connection.body(&head)? };
             let entry = lock(&self.journal).add(&head, &body, port);
+            if matches!(place_of(&head), Some((Place::Inference, _))) {
+                self.inferences.fetch_add(1, Ordering::SeqCst);
+            }
             let (answer, fault) = match early {
                 Some(fault) => (Answer::guess(fault.status, fault.body_text()), fault),
                 None => self.respond(&head, &body),
@@ -449,7 +534,21 @@ impl Core {
                 self.authorize(head)?;
                 method(head, "GET")?;
                 let group = resource_group(head)?;
-                Ok(self.with_queued(head, || deployments::answer(&self.url(), head, group)))
+                let deployed = self.deployed();
+                let list = || deployments::answer(&self.url(), head, group, &deployed);
+                Ok(self.with_queued(head, list))
+            }
+            Some((Place::Catalogue, _)) => {
+                self.authorize(head)?;
+                method(head, "GET")?;
+                resource_group(head)?;
+                let catalogue = || catalogue::answer(&lock(&self.retirements));
+                Ok(self.with_queued(head, || Answer::json(200, &catalogue())))
+            }
+            Some((Place::Admin, _)) => {
+                self.authorize(head)?;
+                method(head, "GET")?;
+                Ok(self.with_queued(head, || self.admin(head)))
             }
             Some((Place::Inference, _)) => {
                 self.authorize(head)?;
@@ -537,16 +636,56 @@ impl Core {
         }
     }
 
+    /// Most service keys have no right to read it: only where a test has set a limit.
+    fn admin(&self, head: &Head) -> Answer {
+        let quotas = lock(&self.quotas);
+        let limits = quotas.iter().map(|quota| (quota.model.clone(), quota.per_minute));
+        match head.path() {
+            _ if quotas.is_empty() => Answer::text(403, "RBAC: access denied"),
+            "/v2/admin/quota/model" => {
+                Answer::json(200, &catalogue::quota(&limits.collect::<Vec<_>>()))
+            }
+            "/v2/admin/resourceGroups" => Answer::json(200, &catalogue::resource_groups()),
+            _ => ai_api_error(404, "01020404", "No such resource", head.path()),
+        }
+    }
+
+    /// Whether the model's requests of this minute are used up; if not, this is one of them.
+    fn is_over_quota(&self, model: &str) -> bool {
+        let minute = Duration::from_millis(self.options.minute_ms);
+        let mut quotas = lock(&self.quotas);
+        let Some(quota) = quotas.iter_mut().find(|quota| quota.model == model) else {
+            return false;
+        };
+        while quota.sent.front().is_some_and(|sent| sent.elapsed() >= minute) {
+            quota.sent.pop_front();
+        }
+        let is_over = quota.sent.len() >= quota.per_minute as usize;
+        if !is_over {
+            quota.sent.push_back(Instant::now());
+        }
+        is_over
+    }
+
+    fn deployed(&self) -> Vec<Arc<Deployment>> {
+        lock(&self.deployed).clone()
+    }
+
     fn inference(&self, head: &Head, group: &str, body: &[u8]) -> Result<(Answer, Fault), Answer> {
         let missing = || {
             let why = "No deployment found with the given id, or no such path in it";
             ai_api_error(404, "01020404", why, head.path())
         };
         let (id, suffix) = deployment_path(head.path()).ok_or_else(missing)?;
-        let mut serving = DEPLOYMENTS.iter().filter(|d| d.serves(group));
-        let deployment = serving.find(|d| d.id == id).ok_or_else(missing)?;
+        let is_it = |d: &&Arc<Deployment>| d.id == id && d.serves(group);
+        let deployment = lock(&self.deployed).iter().find(is_it).cloned().ok_or_else(missing)?;
+        let deployment = &*deployment;
         let family = FAMILIES.iter().find(|f| f.executable == deployment.executable);
         let family = family.ok_or_else(missing)?;
+        if self.is_over_quota(deployment.model) {
+            let limited = Fault::status(429).answer_instead(family.error_body);
+            return Err(limited.unwrap_or_else(|| Answer::text(429, "TooManyRequests")));
+        }
         let kind = head.header("content-type").unwrap_or_default().split(';').next();
         let is_bare = body.is_empty() && suffix.starts_with(RESPONSES);
         if !is_bare
@@ -656,6 +795,12 @@ impl Journal {
         self.forgotten + self.requests.len() - 1
     }
 
+    fn forget(&mut self) {
+        self.forgotten += self.requests.len();
+        self.requests.clear();
+        self.body_bytes = 0;
+    }
+
     fn entry(&mut self, number: usize) -> Option<&mut Seen> {
         self.requests.get_mut(number.checked_sub(self.forgotten)?)
     }
@@ -670,7 +815,12 @@ fn place_of(head: &Head) -> Option<(Place, &str)> {
     if path == "/oauth/token" {
         return Some((Place::Token, ""));
     }
-    path.starts_with("/v2/lm/").then_some((Place::Deployments, ""))
+    let places = [
+        ("/v2/lm/scenarios/foundation-models/models", Place::Catalogue),
+        ("/v2/lm/", Place::Deployments),
+        ("/v2/admin/", Place::Admin),
+    ];
+    places.into_iter().find(|(start, _)| path.starts_with(start)).map(|(_, place)| (place, ""))
 }
 
 fn deployment_path(path: &str) -> Option<(&str, &str)> {

@@ -81,7 +81,8 @@ fn a_proxy_of_the_environment_is_used_and_its_idle_tunnels_are_replaced() {
         let opened = tunnels.opened.load(Ordering::SeqCst);
         match requests_max {
             1 => assert!(opened >= 9, "{opened} tunnels"),
-            _ => assert_eq!(opened, 1),
+            // One for the requests, and one for what is asked at the start.
+            _ => assert!((1..=2).contains(&opened), "{opened} tunnels"),
         }
     }
 }

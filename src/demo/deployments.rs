@@ -1,11 +1,15 @@
 //! What is deployed, and the AI API that lists it (dossier 4.1).
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
+use super::catalogue::Model;
 use super::http::{Answer, Head};
 use super::{INFERENCE, ai_api_error, pairs, value};
 
 /// What is deployed. `context_tokens` is the model's limit, `answers_as` its dated name.
+#[derive(Clone)]
 pub(super) struct Deployment {
     pub id: &'static str,
     pub group: &'static str,
@@ -32,7 +36,7 @@ pub(super) enum Details {
 pub(super) const HOME_GROUP: &str = "default";
 
 #[rustfmt::skip]
-pub(super) const DEPLOYMENTS: &[Deployment] = {
+const DEPLOYMENTS: &[Deployment] = {
     use Details::*;
     const AZURE: &str = "azure-openai";
     const MISTRAL: &str = "aicore-mistralai";
@@ -148,7 +152,7 @@ impl Deployment {
 
     /// What the proxy's configuration calls it. Orchestration serves many models: its prefix says
     /// that they are asked for there.
-    pub fn names(&'static self) -> &'static [&'static str] {
+    pub fn names(&self) -> &[&'static str] {
         if self.is_orchestration() { &ORCHESTRATED } else { std::slice::from_ref(&self.model) }
     }
 
@@ -179,30 +183,56 @@ impl Deployment {
     }
 }
 
+/// What is deployed now.
+pub(super) type Deployed = [Arc<Deployment>];
+
+/// What there is at the start.
+pub(super) fn at_start() -> Vec<Arc<Deployment>> {
+    DEPLOYMENTS.iter().cloned().map(Arc::new).collect()
+}
+
+/// A deployment of a model of the table, empty for orchestration, that runs under another id.
+pub(super) fn another(id: &'static str, model: &str) -> Option<Arc<Deployment>> {
+    let row = DEPLOYMENTS.iter().find(|d| d.model == model && d.status == "RUNNING")?;
+    Some(Arc::new(Deployment { id, group: HOME_GROUP, ..row.clone() }))
+}
+
+/// The models of the table, each once.
+pub(super) fn models() -> Vec<Model> {
+    let mut models: Vec<Model> = Vec::new();
+    for d in DEPLOYMENTS.iter().filter(|d| !d.is_orchestration()) {
+        if models.iter().all(|model| model.name != d.model) {
+            let Deployment { model: name, executable, answers_as, context_tokens, .. } = d.clone();
+            models.push(Model { name, executable, answers_as, context_tokens });
+        }
+    }
+    models
+}
+
 /// `GET /v2/lm/…` of a group; `base` is where this demo listens.
-pub(super) fn answer(base: &str, head: &Head, group: &str) -> Answer {
-    resource(base, head, group).unwrap_or_else(|refusal| refusal)
+pub(super) fn answer(base: &str, head: &Head, group: &str, deployed: &Deployed) -> Answer {
+    resource(base, head, group, deployed).unwrap_or_else(|refusal| refusal)
 }
 
 pub(super) fn url(base: &str, id: &str) -> String {
     format!("{base}{INFERENCE}{id}")
 }
 
-fn resource(base: &str, head: &Head, group: &str) -> Result<Answer, Answer> {
+fn resource(base: &str, head: &Head, group: &str, deployed: &Deployed) -> Result<Answer, Answer> {
     let path = head.path().strip_prefix("/v2/lm/").unwrap_or_default();
     let missing = || ai_api_error(404, "01020404", "No such resource", head.path());
     match path.split_once('/').unwrap_or((path, "")) {
-        ("deployments", "") => list(base, head, group),
+        ("deployments", "") => list(base, head, group, deployed),
         ("deployments", "$count") => {
-            let count = matching(head, group)?.len();
+            let count = matching(head, group, deployed)?.len();
             Ok(Answer::text(200, &count.to_string()))
         }
         ("deployments", id) => {
-            let one = DEPLOYMENTS.iter().find(|d| d.id == id && d.group == group);
+            let one = deployed.iter().find(|d| d.id == id && d.group == group);
             one.map(|d| Answer::json(200, &described(base, d))).ok_or_else(missing)
         }
         ("configurations", id) => {
-            let mut there = DEPLOYMENTS.iter().filter(|d| d.group == group);
+            let mut there = deployed.iter().filter(|d| d.group == group);
             let one = there.find(|d| d.configuration_id() == id);
             one.map(|d| Answer::json(200, &configuration(d))).ok_or_else(missing)
         }
@@ -210,8 +240,8 @@ fn resource(base: &str, head: &Head, group: &str) -> Result<Answer, Answer> {
     }
 }
 
-fn list(base: &str, head: &Head, group: &str) -> Result<Answer, Answer> {
-    let all = matching(head, group)?;
+fn list(base: &str, head: &Head, group: &str, deployed: &Deployed) -> Result<Answer, Answer> {
+    let all = matching(head, group, deployed)?;
     let query = pairs(head.query());
     let number = |name: &str, usual: usize| match value(&query, name) {
         None => Ok(usual),
@@ -265,7 +295,11 @@ fn described(base: &str, deployment: &Deployment) -> Value {
 }
 
 /// The deployments of a group that the query's filters leave.
-fn matching(head: &Head, group: &str) -> Result<Vec<&'static Deployment>, Answer> {
+fn matching<'a>(
+    head: &Head,
+    group: &str,
+    deployed: &'a Deployed,
+) -> Result<Vec<&'a Arc<Deployment>>, Answer> {
     let query = pairs(head.query());
     let refused = |why: String| ai_api_error(400, "01010002", &why, head.path());
     if let Some((name, _)) = query.iter().find(|(name, _)| !LIST_PARAMETERS.contains(&&**name)) {
@@ -278,14 +312,14 @@ fn matching(head: &Head, group: &str) -> Result<Vec<&'static Deployment>, Answer
     let scenario = value(&query, "scenarioId");
     let executables = value(&query, "executableIds");
     let configuration = value(&query, "configurationId");
-    let fits = |d: &&Deployment| {
+    let fits = |d: &&Arc<Deployment>| {
         d.group == group
             && status.as_ref().is_none_or(|s| s == d.status)
             && scenario.as_ref().is_none_or(|s| s == d.scenario())
             && executables.as_ref().is_none_or(|list| list.split(',').any(|e| e == d.executable))
             && configuration.as_ref().is_none_or(|c| *c == d.configuration_id())
     };
-    Ok(DEPLOYMENTS.iter().filter(fits).collect())
+    Ok(deployed.iter().filter(fits).collect())
 }
 
 fn details(deployment: &Deployment) -> Option<Value> {

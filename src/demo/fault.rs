@@ -17,8 +17,13 @@ pub enum Place {
     Inference,
     /// `POST /oauth/token`, before the credentials are looked at.
     Token,
-    /// `GET /v2/lm/…`, after the access token and the resource group were found good.
+    /// `GET /v2/lm/…`, after the access token and the resource group were found good; but not the
+    /// catalogue.
     Deployments,
+    /// `GET /v2/lm/scenarios/foundation-models/models`, the same.
+    Catalogue,
+    /// `GET /v2/admin/…`, after the access token was found good.
+    Admin,
 }
 
 /// One behaviour out of the ordinary. The default is none at all; fields combine.

@@ -4,6 +4,8 @@
 //! became. Reasoning comes in the older spelling, where what is not there is an empty string.
 
 mod check;
+
+pub(super) use check::models;
 mod template;
 
 use base64::Engine as _;

@@ -284,6 +284,11 @@ fn misfit_trouble(misfit: &Misfit) -> Trouble {
     })
 }
 
+/// The names of what it serves.
+pub(in crate::demo) fn models() -> impl Iterator<Item = &'static str> {
+    MODELS.iter().map(|(name, _)| *name).chain(EMBEDDING_MODELS.iter().map(|(name, _)| *name))
+}
+
 /// What orchestration serves, and the name the model answers with.
 const MODELS: &[(&str, &str)] = &[
     ("gpt-4o", "gpt-4o-2024-08-06"),
