@@ -40,8 +40,6 @@ pub struct AiCore {
     agents: Vec<ureq::Agent>,
     /// For loopback addresses, which no proxy of the environment can reach.
     direct_agents: Vec<ureq::Agent>,
-    settings: Settings,
-    tls: Arc<rustls::ClientConfig>,
 }
 
 /// How long AI Core may take, and whom to trust.
@@ -52,6 +50,8 @@ pub struct Settings {
     pub idle_max: Duration,
     /// A PEM file with roots to trust beside the web's.
     pub extra_roots: Option<std::path::PathBuf>,
+    /// Who we are, shown to every host that asks for it. Only for a token host: no other host is asked with it.
+    pub identity: Option<Identity>,
 }
 
 /// An absolute http or https URL.
@@ -102,21 +102,13 @@ pub trait Watch {
 impl AiCore {
     /// Fails where the file with extra roots cannot be used.
     pub fn new(settings: &Settings) -> Result<AiCore, String> {
-        let tls = tls_config(settings.extra_roots.as_deref())?;
-        Ok(AiCore::made(settings.clone(), tls, AGENTS))
-    }
-
-    /// A client with the same settings that shows a certificate to every host that asks for one. For a token host only,
-    /// which is asked once in hours.
-    pub fn with_identity(&self, identity: &Identity) -> AiCore {
-        let mut tls = (*self.tls).clone();
-        tls.client_auth_cert_resolver = identity.resolver();
-        tls.resumption = rustls::client::Resumption::disabled();
-        AiCore::made(self.settings.clone(), tls, 1)
-    }
-
-    fn made(settings: Settings, tls: rustls::ClientConfig, count: usize) -> AiCore {
+        let mut tls = tls_config(settings.extra_roots.as_deref())?;
+        if let Some(identity) = &settings.identity {
+            tls.client_auth_cert_resolver = identity.resolver();
+        }
         let tls = Arc::new(tls);
+        // A token host is asked once in hours.
+        let count = if settings.identity.is_some() { 1 } else { AGENTS };
         let resolver = Arc::new(resolver::CachingResolver::default());
         let agents = |proxy: Option<ureq::Proxy>| -> Vec<ureq::Agent> {
             let pool = Arc::new(pool::IdlePool::default());
@@ -124,7 +116,7 @@ impl AiCore {
                 .map(|_| {
                     let connector = wire::Connector::new(tls.clone(), pool.clone());
                     let resolver = resolver::Shared(resolver.clone());
-                    ureq::Agent::with_parts(config(&settings, proxy.clone()), connector, resolver)
+                    ureq::Agent::with_parts(config(settings, proxy.clone()), connector, resolver)
                 })
                 .collect()
         };
@@ -133,7 +125,7 @@ impl AiCore {
             Some(proxy) => agents(Some(proxy)),
             None => direct_agents.clone(),
         };
-        AiCore { agents, direct_agents, settings, tls }
+        Ok(AiCore { agents, direct_agents })
     }
 
     /// Sends a request and waits for the answer's head. A connection that had been idle and turns out to be closed is

@@ -32,6 +32,7 @@ pub fn ask(question: &Question, out: &mut impl Write) -> Result<(), String> {
         connect_max: Duration::from_secs(10),
         idle_max: Duration::from_secs(600),
         extra_roots: question.ca.clone(),
+        identity: None,
     };
     let proxy = Proxy { http: AiCore::new(&settings)?, question };
     let model = match &question.model {

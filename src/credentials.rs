@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::Deserialize;
 
-use crate::aicore::{AiCore, HeaderText, Identity, Method, Request, Url};
+use crate::aicore::{AiCore, HeaderText, Identity, Method, Request, Settings, Url};
 use crate::config::{self, Proof, ServiceKey};
 use crate::error::Error;
 use crate::upstream_error;
@@ -54,10 +54,10 @@ pub struct Credentials {
 
 /// What the token host is shown instead of a secret.
 struct Certificate {
-    identity: Identity,
+    /// Has the identity, so nothing but the token host is asked by it.
+    aicore: AiCore,
     /// The JSON path of the field, for the log.
     path: String,
-    /// As the identity says.
     expires: Option<SystemTime>,
     warned: Mutex<Option<Instant>>,
 }
@@ -81,8 +81,8 @@ struct State {
 
 impl Credentials {
     /// Fails where the key's token URL is none, or its certificate or private key is not to be used. `path` is the JSON path
-    /// of the service key.
-    pub fn new(key: &ServiceKey, path: &str) -> Result<Credentials, String> {
+    /// of the service key; `settings` those of every call, to which a certificate is added here.
+    pub fn new(key: &ServiceKey, path: &str, settings: &Settings) -> Result<Credentials, String> {
         let url = Url::parse(&key.token_url).map_err(|e| format!("{}: {e}", key.token_url))?;
         let mut body = "grant_type=client_credentials&client_id=".to_owned();
         body.push_str(&form_encoded(&key.client_id));
@@ -94,7 +94,7 @@ impl Credentials {
             }
             Proof::Certificate { chain, key } => {
                 let identity = Identity::parse(chain, key).map_err(|e| format!("{path}.{e}"))?;
-                Some(Certificate::new(identity, path))
+                Some(Certificate::new(identity, path, settings)?)
             }
         };
         let (state, fetched) = (Mutex::default(), Condvar::new());
@@ -198,7 +198,7 @@ impl Credentials {
         let aicore = match &self.certificate {
             Some(certificate) => {
                 certificate.remind();
-                &aicore.with_identity(&certificate.identity)
+                &certificate.aicore
             }
             None => aicore,
         };
@@ -283,12 +283,14 @@ impl Credentials {
 }
 
 impl Certificate {
-    fn new(identity: Identity, path: &str) -> Certificate {
+    fn new(identity: Identity, path: &str, settings: &Settings) -> Result<Certificate, String> {
         let path = config::field(path, "certificate");
         let expires = identity.expires();
-        let certificate = Certificate { identity, path, expires, warned: Mutex::default() };
+        let settings = Settings { identity: Some(identity), ..settings.clone() };
+        let aicore = AiCore::new(&settings).map_err(|e| format!("upstream_ca: {e}"))?;
+        let certificate = Certificate { aicore, path, expires, warned: Mutex::default() };
         certificate.remind();
-        certificate
+        Ok(certificate)
     }
 
     fn remind(&self) {
@@ -393,10 +395,10 @@ mod tests {
     }
 
     fn certificate(expires: Option<SystemTime>) -> Certificate {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let made = rcgen::CertificateParams::default().self_signed(&key).unwrap();
-        let identity = Identity::parse(&made.pem(), &key.serialize_pem()).unwrap();
-        Certificate { expires, ..Certificate::new(identity, "service_key_json") }
+        let settings = Settings::default();
+        let aicore = AiCore::new(&settings).unwrap();
+        let path = "service_key_json.certificate".to_owned();
+        Certificate { aicore, path, expires, warned: Mutex::default() }
     }
 
     #[test]

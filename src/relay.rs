@@ -104,6 +104,7 @@ impl Relay {
             connect_max: Duration::from_millis(config.limits.upstream_connect_ms_max),
             idle_max: Duration::from_millis(config.limits.upstream_idle_ms_max),
             extra_roots: config.upstream_ca.clone(),
+            identity: None,
         };
         let fetching = FetchSettings {
             enabled: config.limits.fetch_images,
@@ -123,7 +124,7 @@ impl Relay {
             age_max: Duration::from_millis(config.limits.responses_age_ms_max),
         };
         let one = |e: String| vec![e];
-        let subaccounts = config.subaccounts.iter().map(Subaccount::new);
+        let subaccounts = config.subaccounts.iter().map(|s| Subaccount::new(s, &settings));
         Ok(Relay {
             models: Models::new(config)?,
             auth: Auth::new(config.client_keys.clone()),

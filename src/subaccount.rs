@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::aicore::{AiCore, HeaderText, Method, Request, Url, Watch};
+use crate::aicore::{AiCore, HeaderText, Method, Request, Settings, Url, Watch};
 use crate::config;
 use crate::credentials::Credentials;
 use crate::error::Error;
@@ -38,8 +38,9 @@ pub enum Told {
 }
 
 impl Subaccount {
-    /// Fails where the service key cannot be used: the error names what is at fault by its JSON path.
-    pub fn new(config: &config::Subaccount) -> Result<Subaccount, String> {
+    /// Fails where the service key cannot be used: each error names what is at fault by its JSON path. `settings` are those
+    /// of every call; a token host that wants a certificate is called by its own.
+    pub fn new(config: &config::Subaccount, settings: &Settings) -> Result<Subaccount, String> {
         let key_path = config::field(&config.path, "service_key_json");
         let groups = config.resource_groups.iter().map(|group| {
             HeaderText::new(group)
@@ -49,7 +50,7 @@ impl Subaccount {
         Ok(Subaccount {
             name: config.name.clone(),
             api_url: config.service_key.api_url.clone(),
-            credentials: Arc::new(Credentials::new(&config.service_key, &key_path)?),
+            credentials: Arc::new(Credentials::new(&config.service_key, &key_path, settings)?),
             groups: groups.collect::<Result<_, _>>()?,
             tenant: tenant.transpose().map_err(|e| format!("identityzoneid: {e}"))?,
         })

@@ -107,10 +107,10 @@ fn when_it_expires_can_be_asked() {
     let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_893_456_000);
     let config = world.config(&world.clients.issue_until(at));
     let mut key = config.subaccounts[0].service_key.clone();
-
-    assert_eq!(Credentials::new(&key, "k").unwrap().expires(), Some(at));
+    let settings = Default::default();
+    assert_eq!(Credentials::new(&key, "k", &settings).unwrap().expires(), Some(at));
     key.proof = Proof::Secret("secret".into());
-    assert_eq!(Credentials::new(&key, "k").unwrap().expires(), None);
+    assert_eq!(Credentials::new(&key, "k", &settings).unwrap().expires(), None);
 }
 
 #[test]

@@ -232,7 +232,7 @@ impl Task<'_> {
     /// An agent for this one request, and the URL it is given.
     fn agent(&self, target: &Target, way: Way) -> Result<(ureq::Agent, Url), Error> {
         let left = self.time_left();
-        let settings = Settings { connect_max: left, idle_max: left, extra_roots: None };
+        let settings = Settings { connect_max: left, idle_max: left, ..Settings::default() };
         let connector =
             wire::Connector::new(self.fetcher.tls.clone(), Arc::<pool::IdlePool>::default());
         let (proxy, ip) = match way {
