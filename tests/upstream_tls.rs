@@ -132,6 +132,8 @@ impl AiCore {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 count.fetch_add(1, Ordering::SeqCst);
+                // What waits to be sent is lost when a connection is cut.
+                stream.set_nodelay(true).unwrap();
                 let connection = rustls::ServerConnection::new(tls.clone()).unwrap();
                 let stream = rustls::StreamOwned::new(connection, stream);
                 thread::spawn(move || answer(stream, requests_max));
