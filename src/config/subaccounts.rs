@@ -17,11 +17,11 @@ const KEYS: [&str; 5] = [KEY, MODELS, "resource_group", "discover", "weight"];
 pub fn read(reader: &mut Reader, top: &Fields<'_>, own: Option<&Path>) -> Option<Vec<Subaccount>> {
     let named = top.of(ALL);
     let is_flat = named.is_none() || [KEY, MODELS].iter().any(|key| top.of(key).is_some());
-    if named.is_none() && top.of(KEY).is_none() {
-        if let Some(found) = reader.environment.clone().service_key(reader) {
-            reader.notes.push(format!("the service key is from {}", found.source));
-            return Some(vec![of_environment(reader, found, top)?]);
-        }
+    let is_keyless = named.is_none() && top.of(KEY).is_none();
+    let of_environment = reader.environment.clone();
+    if let Some(found) = is_keyless.then(|| of_environment.service_key(reader)).flatten() {
+        reader.notes.push(format!("the service key is from {}", found.source));
+        return Some(vec![with_found_key(reader, found, top)?]);
     }
     let flat = is_flat.then(|| subaccount(reader, "default", "", top, top, own));
     let Some(json) = named else { return Some(vec![flat??]) };
@@ -52,7 +52,7 @@ pub fn read(reader: &mut Reader, top: &Fields<'_>, own: Option<&Path>) -> Option
 }
 
 /// The flat one, with a service key of the environment.
-fn of_environment(reader: &mut Reader, found: Found, top: &Fields<'_>) -> Option<Subaccount> {
+fn with_found_key(reader: &mut Reader, found: Found, top: &Fields<'_>) -> Option<Subaccount> {
     let mut subaccount = without_key(reader, "default", "", top, top);
     if let (None, Some(group)) = (top.of("resource_group"), &found.resource_group) {
         let groups = resource_groups(reader, "AICORE_RESOURCE_GROUP", Some(group));
