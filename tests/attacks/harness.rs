@@ -106,10 +106,10 @@ pub struct Proxy {
 
 /// What a process holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-struct Usage {
-    fds: usize,
-    threads: usize,
-    rss_kib: usize,
+pub struct Usage {
+    pub fds: usize,
+    pub threads: usize,
+    pub rss_kib: usize,
 }
 
 type Text = Arc<Mutex<Vec<u8>>>;
@@ -281,7 +281,7 @@ impl Proxy {
     }
 
     /// Waits until descriptors and threads stay as they are.
-    fn settled(&self) -> Usage {
+    pub fn settled(&self) -> Usage {
         let mut last = self.usage();
         until(PATIENCE, "the proxy is at rest", || {
             thread::sleep(Duration::from_millis(100));
