@@ -87,7 +87,7 @@ fn serve(options: &cli::Serve) -> Result<(), Failure> {
     let ca = files.as_ref().and_then(|f| f.ca.clone());
     let tls = files.map(Reloading::new).transpose().map_err(input)?;
     let live = Live::new(relay);
-    let again = again(read, options.no_auth, host.clone());
+    let again = again(read, options, host.clone());
     let looked = live.keep(config.clone(), Pace::default(), again).map_err(running)?;
     if config.subaccounts.iter().any(|subaccount| subaccount.discovers) {
         // Without what is discovered there would be models missing. It goes on in the background.
@@ -116,10 +116,11 @@ fn reader(options: &cli::Serve, simulated: Option<&Demo>) -> Reader {
 }
 
 /// Reads it while the server runs: what forbids serving at the start forbids it then, too.
-fn again(read: Reader, no_auth: bool, host: String) -> live::Read {
+fn again(read: Reader, options: &cli::Serve, host: String) -> live::Read {
+    let (no_auth, is_demo) = (options.no_auth, options.demo);
     Box::new(move || {
         let Loaded { config, warnings, .. } = read()?;
-        warnings.iter().for_each(|w| ::log::warn!("{w}"));
+        warnings.iter().filter(|_| !is_demo).for_each(|w| ::log::warn!("{w}"));
         match config::client_keys_problem(&config, no_auth, &host) {
             Some(problem) => Err(Problems(vec![problem])),
             None => Ok(config),
