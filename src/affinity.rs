@@ -5,6 +5,7 @@
 //! `prompt_cache_key` that its client gives it. Its first turn goes where the turns go, and is remembered; so requests that
 //! are all alike and have no second turn are spread evenly. Bounded by entries and age; what is lost costs a cache.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -18,8 +19,10 @@ use serde_json::value::RawValue;
 const ENTRIES_MAX: usize = 8192;
 /// Longer than any prompt cache lives.
 const AGE_MAX: Duration = Duration::from_secs(2 * 3600);
-/// So much of each beginning part tells conversations apart.
+/// So much of a message's beginning, and of its end, tells conversations apart.
 const PART_BYTES_MAX: usize = 4096;
+/// Clients of Anthropic's move it from turn to turn.
+const CACHE_POINT: &[u8] = br#""cache_control""#;
 /// A conversation that has not come to its user by then is told by what there is.
 const MESSAGES_MAX: usize = 8;
 
@@ -61,14 +64,18 @@ impl Affinity {
     /// Of one that begins with these messages, a JSON list; `None` where it is none.
     pub fn begun(&self, model: &str, messages: &[u8], has_more: bool) -> Option<Key> {
         let start = Start::of(messages)?;
-        let messages = start.messages.iter().map(|message| message.get().as_bytes());
-        Some(Key { hash: self.hash(model, messages), is_new: !has_more && !start.has_more })
+        let messages = start.messages.iter().map(|m| without_cache_points(m.get().as_bytes()));
+        let messages: Vec<_> = messages.collect();
+        let hash = self.hash(model, messages.iter().map(|message| message.as_ref()));
+        Some(Key { hash, is_new: !has_more && !start.has_more })
     }
 
     fn hash<'a>(&self, model: &'a str, parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
         let mut hasher = self.seed.build_hasher();
         for part in std::iter::once(model.as_bytes()).chain(parts) {
-            hasher.write(&part[..part.len().min(PART_BYTES_MAX)]);
+            let size = part.len().min(PART_BYTES_MAX);
+            hasher.write(&part[..size]);
+            hasher.write(&part[part.len() - size..]);
             hasher.write_usize(part.len());
         }
         hasher.finish()
@@ -91,7 +98,7 @@ impl Affinity {
         (now.saturating_duration_since(entry.at) < AGE_MAX).then_some(entry.mark)
     }
 
-    /// The deployment with this mark has answered it.
+    /// The deployment with this mark is asked.
     pub fn note(&self, key: Key, mark: &str, now: Instant) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         match kept.young.get_mut(&key.hash) {
@@ -108,6 +115,27 @@ impl Kept {
         }
         self.young.insert(hash, entry);
     }
+}
+
+/// A message as it is in each turn.
+fn without_cache_points(message: &[u8]) -> Cow<'_, [u8]> {
+    let Some(mut at) = memchr::memmem::find(message, CACHE_POINT) else {
+        return Cow::Borrowed(message);
+    };
+    let (mut rest, mut kept) = (message, vec![]);
+    loop {
+        let before = rest[..at].trim_ascii_end();
+        kept.extend_from_slice(before.strip_suffix(b",").unwrap_or(before).trim_ascii_end());
+        // Its value has no objects within.
+        let end = memchr::memchr(b'}', &rest[at..]).map_or(rest.len(), |end| at + end + 1);
+        rest = &rest[end..];
+        match memchr::memmem::find(rest, CACHE_POINT) {
+            Some(next) => at = next,
+            None => break,
+        }
+    }
+    kept.extend_from_slice(rest);
+    Cow::Owned(kept)
 }
 
 /// How a conversation begins. No more is read of it than this.
@@ -201,16 +229,37 @@ mod tests {
         for nothing in ["", "[]", "{}", "5", "null", "[", "\"hi\""] {
             assert_eq!(affinity.begun("m", nothing.as_bytes(), true), None, "{nothing}");
         }
-        let long =
-            |end: &str| format!(r#"[{{"role":"user","content":"{}{end}"}}]"#, "x".repeat(9000));
-        assert_eq!(
-            key(&affinity, &long("a")),
-            key(&affinity, &long("b")),
-            "only its beginning counts"
-        );
-        assert_ne!(key(&affinity, &long("a")), key(&affinity, &long("ab")), "and its length");
+        let long = |start: &str, middle: &str, end: &str| {
+            let filler = "x".repeat(PART_BYTES_MAX);
+            let content = [start, &filler, middle, &filler, end].concat();
+            key(&affinity, &format!(r#"[{{"role":"user","content":"{content}"}}]"#))
+        };
+        assert_eq!(long("a", "b", "c"), long("a", "d", "c"), "its beginning and its end count");
+        for other in [long("d", "b", "c"), long("a", "b", "d"), long("a", "bb", "c")] {
+            assert_ne!(long("a", "b", "c"), other);
+        }
         let many = format!("[{}]", ["{}"; MESSAGES_MAX + 2].join(","));
         assert!(!key(&affinity, &many).is_new);
+    }
+
+    #[test]
+    fn cache_points_that_move_do_not_count() {
+        let affinity = Affinity::default();
+        let plain = r#"[{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}]"#;
+        let points = [
+            r#""text":"b","cache_control":{"type":"ephemeral"}"#,
+            r#""text":"b" , "cache_control" : {"type":"ephemeral","ttl":"1h"}"#,
+        ];
+        for point in points {
+            let marked = plain.replace(r#""text":"b""#, point);
+            assert_eq!(key(&affinity, &marked), key(&affinity, plain), "{marked}");
+            let both =
+                marked.replace(r#""text":"a""#, r#""text":"a","cache_control":{"type":"x"}"#);
+            assert_eq!(key(&affinity, &both), key(&affinity, plain), "{both}");
+        }
+        let quoted = plain.replace(r#":"b""#, r#":"\"cache_control\":{}""#);
+        assert_ne!(key(&affinity, &quoted), key(&affinity, &quoted.replace("{}", "{1}")));
+        assert_eq!(without_cache_points(br#"{"cache_control""#), br#"{"#.as_slice());
     }
 
     #[test]

@@ -25,20 +25,19 @@ impl Relay {
             deployment.lane.health.begin(began);
             deployment.memory.health.begin(began);
             exchange.next_try(deployment);
+            // Its client may have sent the next turn before this one is over here.
+            if let Some(key) = call.conversation {
+                self.affinity.note(key, &deployment.mark, began);
+            }
             let result = match &call.way {
                 Way::Embeds(asked) => self.embed(exchange, model, deployment, call, asked),
                 _ => self.call(exchange, deployment, call),
             };
             let has_content = exchange.has_content.get();
-            self.learn(deployment, &Outcome::of(&result, call, has_content), began);
+            self.learn(model, deployment, &Outcome::of(&result, call, has_content), began);
             match result {
                 Err(error) if error.is_deployments_own() && !has_content => failure = error,
-                result => {
-                    if let (Some(key), Ok(())) = (call.conversation, &result) {
-                        self.affinity.note(key, &deployment.mark, Instant::now());
-                    }
-                    return result;
-                }
+                result => return result,
             }
         }
         Err(exhausted(failure, model))
@@ -88,32 +87,32 @@ impl Relay {
         }
     }
 
-    fn learn(&self, deployment: &Deployment, outcome: &Outcome<'_>, began: Instant) {
-        let now = Instant::now();
-        let (lane, own) = (&deployment.lane.health, &deployment.memory.health);
-        let (health, error): (_, &Error) = match outcome {
+    fn learn(&self, model: &Model, deployment: &Deployment, outcome: &Outcome<'_>, began: Instant) {
+        let (lane, own) = (&deployment.lane.health, &*deployment.memory.health);
+        let has_others = model.lanes.len() > 1;
+        let (health, other, error): (_, _, &Error) = match outcome {
             Outcome::Served => {
                 // Both have to have been well for that.
-                if lane.succeeded(began) | own.succeeded(began) {
+                if lane.succeeded(began) | own.succeeded(began) && has_others {
                     log::info!("deployment {} serves again", deployment.place());
                 }
                 return;
             }
             Outcome::Unknown => {
                 lane.left();
-                own.left();
-                return;
+                return own.left();
             }
-            Outcome::Refused(error) => (lane, error),
-            Outcome::Failed(error) => (own, error),
+            Outcome::Refused(error) => (lane, own, error),
+            Outcome::Failed(error) => (own, lane, error),
         };
+        other.left();
         if let Error::Upstream { status: 404, .. } = error {
             self.bell.ring();
         }
-        if let Some(rest) = health.failed(error, told(error), now) {
-            let status = error.status();
-            let rest = rest.as_secs_f32();
-            log::warn!("deployment {} rests for {rest:.1} s after a {status}", deployment.place());
+        let rest = health.failed(error, told(error), Instant::now());
+        if let Some(rest) = rest.filter(|_| has_others) {
+            let (place, status) = (deployment.place(), error.status());
+            log::warn!("deployment {place} rests for {:.1} s after a {status}", rest.as_secs_f32());
         }
     }
 }
