@@ -88,7 +88,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use deployments::{DEPLOYMENTS, Deployment, HOME_GROUP};
+use deployments::{Deployment, Deployments, HOME_GROUP};
 pub use fault::{Fault, Place};
 use http::{Answer, Connection, Head};
 pub use story::ToolCall;
@@ -105,11 +105,14 @@ pub struct Options {
     pub pace_ms: u64,
     /// How long an access token is good for, in seconds.
     pub token_expires_in: u64,
+    /// What is deployed in the group `default` at the start, by id and model, instead of the usual
+    /// ones; the model is empty for orchestration.
+    pub deployments: Option<Vec<(String, String)>>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { pace_ms: 30, token_expires_in: 43199 }
+        Options { pace_ms: 30, token_expires_in: 43199, deployments: None }
     }
 }
 
@@ -158,9 +161,9 @@ impl Demo {
     /// the client key `sk-demo`.
     pub fn config_json(&self) -> Value {
         let mut models = serde_json::Map::new();
-        for deployment in DEPLOYMENTS.iter().filter(|d| d.serves(HOME_GROUP)) {
-            let url = Value::from(self.deployment_url(deployment.id));
-            for model in deployment.names().iter().copied() {
+        for deployment in self.core.deployments.all().iter().filter(|d| d.serves(HOME_GROUP)) {
+            let url = Value::from(self.deployment_url(&deployment.id));
+            for model in deployment.names() {
                 match models.get_mut(model) {
                     None => drop(models.insert(model.to_owned(), url.clone())),
                     Some(Value::Array(urls)) => urls.push(url.clone()),
@@ -179,6 +182,24 @@ impl Demo {
     /// The URL of a deployment by its id.
     pub fn deployment_url(&self, id: &str) -> String {
         deployments::url(&self.core.url(), id)
+    }
+
+    /// A deployment of this id runs from now on, in the group `default`; the model, which tells its
+    /// family, is empty for orchestration. One that has the id already is replaced.
+    pub fn deploy(&self, id: &str, model: &str) {
+        self.core.deployments.add(id, model);
+    }
+
+    /// `RUNNING`, `STOPPED`, … from now on, in the list and for inference, which only one that runs
+    /// answers. `false` if there is none of this id.
+    pub fn set_status(&self, id: &str, status: &str) -> bool {
+        self.core.deployments.set_status(id, status)
+    }
+
+    /// It is gone, with what it kept. `false` if there is none of this id.
+    pub fn undeploy(&self, id: &str) -> bool {
+        lock(&self.core.kept).forget(id);
+        self.core.deployments.remove(id)
     }
 
     /// The next `fault.times` requests it matches behave so, first pushed first.
@@ -323,6 +344,7 @@ struct Core {
     counter: AtomicU64,
     /// Access token → when it expires.
     access_tokens: Mutex<HashMap<String, Instant>>,
+    deployments: Deployments,
     faults: Mutex<Vec<Fault>>,
     cache: Mutex<HashSet<String>>,
     kept: Mutex<azure::Kept>,
@@ -349,6 +371,7 @@ impl Core {
     fn new(address: SocketAddr, options: Options) -> Core {
         Core {
             address,
+            deployments: Deployments::new(options.deployments.as_deref()),
             options,
             stopping: AtomicBool::default(),
             open: Mutex::default(),
@@ -449,7 +472,8 @@ impl Core {
                 self.authorize(head)?;
                 method(head, "GET")?;
                 let group = resource_group(head)?;
-                Ok(self.with_queued(head, || deployments::answer(&self.url(), head, group)))
+                let all = self.deployments.all();
+                Ok(self.with_queued(head, || deployments::answer(&all, &self.url(), head, group)))
             }
             Some((Place::Inference, _)) => {
                 self.authorize(head)?;
@@ -543,8 +567,7 @@ impl Core {
             ai_api_error(404, "01020404", why, head.path())
         };
         let (id, suffix) = deployment_path(head.path()).ok_or_else(missing)?;
-        let mut serving = DEPLOYMENTS.iter().filter(|d| d.serves(group));
-        let deployment = serving.find(|d| d.id == id).ok_or_else(missing)?;
+        let deployment = self.deployments.serving(id, group).ok_or_else(missing)?;
         let family = FAMILIES.iter().find(|f| f.executable == deployment.executable);
         let family = family.ok_or_else(missing)?;
         let kind = head.header("content-type").unwrap_or_default().split(';').next();
@@ -557,14 +580,14 @@ impl Core {
         let fault = match self.queued(head, false) {
             Some(fault) => fault,
             None => {
-                let before = azure::spoken_before(&self.kept, deployment, body);
+                let before = azure::spoken_before(&self.kept, &deployment, body);
                 let whole = before.as_deref().unwrap_or(body);
                 self.marked(whole).map_err(|why| ai_api_error(400, "0", &why, head.path()))?
             }
         };
         let number = self.counter.fetch_add(1, Ordering::SeqCst);
         let call = Call {
-            deployment,
+            deployment: &deployment,
             method: &head.method,
             suffix,
             query: head.query(),

@@ -3,6 +3,8 @@
 
 #[path = "demo/bedrock.rs"]
 mod bedrock;
+#[path = "demo/pool.rs"]
+mod pool;
 #[path = "demo/responses.rs"]
 mod responses;
 

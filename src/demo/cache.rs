@@ -41,7 +41,7 @@ impl Counts {
 
 pub(super) fn counts(call: &Call<'_>, parts: &[Part]) -> Counts {
     let mut held = lock(call.cache);
-    let keys = keys(call.deployment.model, parts);
+    let keys = keys(&call.deployment.model, parts);
     let read = keys.iter().rposition(|key| key.as_ref().is_some_and(|key| held.contains(key)));
     let (old, new) = parts.split_at(read.map_or(0, |last| last + 1));
     let mut counts = Counts { read: old.iter().map(|p| p.tokens).sum(), ..Counts::default() };

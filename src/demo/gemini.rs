@@ -89,7 +89,7 @@ fn as_array(frames: Vec<String>) -> Vec<String> {
 /// An answer before it is written either way.
 struct Generated {
     id: String,
-    model: &'static str,
+    model: String,
     /// What is shown of the thoughts.
     thought: Option<&'static str>,
     /// Signs texts too.
@@ -115,7 +115,7 @@ impl Generated {
         let spoken = story.tokens() * count as usize;
         Generated {
             id: format!("Demo{:012}", call.number),
-            model: call.deployment.answers_as,
+            model: call.deployment.answers_as.clone(),
             thought: shown.then_some(THOUGHT),
             signs_text: check::is_third_generation(call.deployment),
             finish: call.fault.stop_reason.clone().unwrap_or(finish.to_owned()),

@@ -49,7 +49,7 @@ fn chat(call: &Call<'_>) -> Result<Answer, Answer> {
 struct Completion {
     id: String,
     created: u64,
-    model: &'static str,
+    model: String,
     thought: Option<&'static str>,
     story: Story,
     /// The id of the n-th call.
@@ -76,7 +76,7 @@ impl Completion {
         Completion {
             id: format!("chatcmpl-{:032x}", call.number),
             created: now(),
-            model: call.deployment.model,
+            model: call.deployment.model.clone(),
             thought,
             call_id: if is_mistral { mistral_call_id } else { call_id },
             number: call.number,
