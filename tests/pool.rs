@@ -4,10 +4,12 @@
 mod pools;
 mod support;
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use pools::{Pool, inferences};
+use pools::{Pool, inferences, quick_pace};
 use sap_ai_core_llm_proxy::demo::{Demo, Fault, Place};
+use sap_ai_core_llm_proxy::live::Pace;
 use serde_json::{Value, json};
 use support::{KEY, eventually, hi, stream};
 
@@ -315,7 +317,7 @@ fn a_conversation_stays_for_twenty_turns_and_moves_where_it_has_to() {
         ("/v1/responses", CLAUDE),
     ] {
         let mut places = vec![];
-        for nth in 0..4 {
+        for nth in 0..3 {
             let key = if path == "/v1/responses" { "input" } else { "messages" };
             let mut said =
                 vec![json!({"role": "user", "content": format!("{path} {model} {nth}")})];
@@ -412,5 +414,166 @@ fn a_response_goes_on_where_it_is() {
                 (who(&pool, &before), &json!("completed"))
             );
         }
+    }
+}
+
+// ── quotas ───────────────────────────────────────────────────────────────────────────────────────
+
+/// AI Core tells how many requests a minute it takes: who has used them up is not asked, and no client hears of a limit.
+#[test]
+fn the_quota_steers_away_before_the_limit_is_met() {
+    let pool = Pool::start(3);
+    for (demo, per_minute) in pool.demos.iter().zip([5, 10, 40]) {
+        demo.limit(MODEL, per_minute);
+    }
+    pool.keep();
+    for turn in 0..55 {
+        let reply = pool.chat(&hi(MODEL));
+        assert_eq!(reply.status, 200, "{turn}: {}", reply.text());
+    }
+    assert_eq!(pool.counts(), [5, 10, 40]);
+    // Now all are full: the first that is asked says so.
+    assert_eq!(pool.chat(&hi(MODEL)).status, 429);
+    assert_eq!(pool.chat(&hi(CLAUDE)).status, 200, "the quota is the model's");
+}
+
+// ── discovery ────────────────────────────────────────────────────────────────────────────────────
+
+/// A pool that asks what is deployed.
+fn discovering(count: usize, edit: impl FnOnce(&mut Value)) -> Pool {
+    Pool::configured(count, |json| {
+        for subaccount in json["subAccounts"].as_object_mut().unwrap().values_mut() {
+            subaccount.as_object_mut().unwrap().remove("deployment_models");
+        }
+        edit(json);
+    })
+}
+
+fn models(pool: &Pool) -> Vec<String> {
+    let list = pool.client().send("GET", "/v1/models", KEY, b"").json();
+    let models = list["data"].as_array().unwrap().iter();
+    models.map(|model| model["id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn what_is_deployed_is_found_and_what_is_stopped_goes() {
+    let pool = discovering(2, |json| json["orchestration"] = json!("off"));
+    pool.demos.iter().for_each(Demo::undeploy_all);
+    pool.demos[0].deploy("d1", MODEL);
+    pool.demos[1].deploy("d2", CLAUDE);
+    pool.keep();
+    assert_eq!(models(&pool), [MODEL, CLAUDE]);
+    for model in [MODEL, CLAUDE, "claude-sonnet-4-6"] {
+        assert_eq!(pool.chat(&hi(model)).status, 200);
+    }
+    pool.demos[0].deploy("d3", GEMINI);
+    pool.demos[1].deploy("d4", MODEL);
+    eventually("new ones appear", || models(&pool) == [GEMINI, MODEL, CLAUDE]);
+    let before = pool.counts();
+    (0..6).for_each(|_| assert_eq!(pool.chat(&hi(MODEL)).status, 200));
+    assert_eq!(pool.since(&before), [3, 3], "in both");
+    pool.demos[1].set_status("d2", "STOPPED");
+    eventually("a stopped one goes", || models(&pool) == [GEMINI, MODEL]);
+    assert_eq!(pool.chat(&hi(CLAUDE)).status, 404);
+    // While the AI API is down, what was known serves on.
+    for demo in &pool.demos {
+        demo.push(Fault { at: Place::Deployments, times: usize::MAX, ..Fault::status(503) });
+    }
+    let asked = |demo: &Demo| {
+        demo.seen().iter().filter(|seen| seen.target.starts_with("/v2/lm/deployments")).count()
+    };
+    let before = asked(&pool.demos[1]);
+    eventually("it is asked again", || asked(&pool.demos[1]) > before + 3);
+    assert_eq!(models(&pool), [GEMINI, MODEL]);
+    assert_eq!(pool.chat(&stream(MODEL)).status, 200);
+}
+
+#[test]
+fn a_deployment_that_is_gone_is_looked_for_at_once() {
+    let pool = discovering(1, |json| json["orchestration"] = json!("off"));
+    pool.demos.iter().for_each(Demo::undeploy_all);
+    pool.demos[0].deploy("d1", MODEL);
+    // Only a request that finds nothing there brings this about before five minutes are over.
+    let pace = Pace { discovery: Duration::from_secs(300), soon: Duration::ZERO, ..quick_pace() };
+    pool.keep_at(pace);
+    pool.demos[0].undeploy("d1");
+    pool.demos[0].deploy("d2", MODEL);
+    assert_eq!(pool.chat(&hi(MODEL)).status, 404);
+    eventually("the other is found", || pool.chat(&hi(MODEL)).status == 200);
+}
+
+#[test]
+fn orchestration_serves_what_has_no_deployment_of_its_own() {
+    const OPUS: &str = "anthropic--claude-4.6-opus";
+    for (use_of_it, expected) in [("fallback", 200), ("off", 404)] {
+        let pool = discovering(2, |json| json["orchestration"] = json!(use_of_it));
+        pool.demos.iter().for_each(Demo::undeploy_all);
+        pool.demos[0].deploy("d1", MODEL);
+        pool.demos[1].deploy("d2", "");
+        pool.keep();
+        let reply = pool.chat(&hi(OPUS));
+        assert_eq!(reply.status, expected, "{}", reply.text());
+        assert_eq!(pool.chat(&stream(OPUS)).status, expected);
+        let before = pool.counts();
+        (0..4).for_each(|_| assert_eq!(pool.chat(&hi(MODEL)).status, 200));
+        assert_eq!(pool.since(&before), [4, 0], "its own deployment comes first");
+        if use_of_it == "fallback" {
+            assert!(models(&pool).contains(&OPUS.to_owned()));
+            let body = json!({"model": "text-embedding-3-small", "input": "hi"}).to_string();
+            let reply = pool.client().send("POST", "/v1/embeddings", KEY, body.as_bytes());
+            assert_eq!(reply.status, 200, "{}", reply.text());
+        }
+    }
+}
+
+#[test]
+fn what_is_deployed_changes_while_requests_are_served() {
+    let pool = discovering(2, |json| json["orchestration"] = json!("off"));
+    pool.demos.iter().for_each(Demo::undeploy_all);
+    pool.demos[0].deploy("dhome", MODEL);
+    pool.keep();
+    let is_over = AtomicBool::new(false);
+    let served = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for nth in 0..3 {
+            let (pool, is_over, served) = (&pool, &is_over, &served);
+            scope.spawn(move || {
+                let mut client = pool.client();
+                while !is_over.load(Ordering::SeqCst) {
+                    let body = if nth % 2 == 0 { hi(MODEL) } else { stream(MODEL) };
+                    let reply = client.chat(&body);
+                    assert_eq!(reply.status, 200, "{}", reply.text());
+                    served.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        for turn in 0..10 {
+            let (demo, id) = if turn % 2 == 0 { (1, "dcomes") } else { (0, "dgoes") };
+            pool.demos[demo].deploy(id, MODEL);
+            let count = || pool.live.relay().models.find(MODEL).unwrap().0.deployments.len();
+            eventually("it is found", || count() == 2);
+            pool.demos[demo].undeploy(id);
+            eventually("it is gone", || count() == 1);
+        }
+        is_over.store(true, Ordering::SeqCst);
+    });
+    assert!(served.load(Ordering::SeqCst) > 100);
+    assert!(pool.counts()[1] > 0);
+}
+
+#[test]
+fn lists_of_models_say_what_the_catalogue_says() {
+    let pool = discovering(1, |json| json["aliases"] = json!({"mine": MODEL}));
+    pool.demos[0].retire(MODEL, "2027-03-01T00:00:00Z");
+    pool.keep();
+    for name in [MODEL, "mine"] {
+        let target = format!("/v1/models/{name}");
+        let model = pool.client().send("GET", &target, KEY, b"").json();
+        assert_eq!((&model["id"], &model["context_length"]), (&json!(name), &json!(128_000)));
+        assert_eq!(
+            (&model["deprecated"], &model["retirement_date"]),
+            (&json!(true), &json!("2027-03-01"))
+        );
+        assert!(model["capabilities"].as_array().unwrap().contains(&json!("text-generation")));
     }
 }

@@ -81,7 +81,8 @@ fn a_proxy_of_the_environment_is_used_and_its_idle_tunnels_are_replaced() {
         let opened = tunnels.opened.load(Ordering::SeqCst);
         match requests_max {
             1 => assert!(opened >= 9, "{opened} tunnels"),
-            _ => assert_eq!(opened, 1),
+            // One for the requests, and one for what is asked at the start.
+            _ => assert!((1..=2).contains(&opened), "{opened} tunnels"),
         }
     }
 }
@@ -131,6 +132,8 @@ impl AiCore {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 count.fetch_add(1, Ordering::SeqCst);
+                // What waits to be sent is lost when a connection is cut.
+                stream.set_nodelay(true).unwrap();
                 let connection = rustls::ServerConnection::new(tls.clone()).unwrap();
                 let stream = rustls::StreamOwned::new(connection, stream);
                 thread::spawn(move || answer(stream, requests_max));

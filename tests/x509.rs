@@ -318,6 +318,8 @@ impl Host {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 connections.fetch_add(1, Ordering::SeqCst);
+                // What waits to be sent is lost when a connection is cut: TLS's last word.
+                stream.set_nodelay(true).unwrap();
                 let connection = rustls::ServerConnection::new(tls.clone()).unwrap();
                 let mut stream = rustls::StreamOwned::new(connection, stream);
                 let seen = Arc::clone(&seen);

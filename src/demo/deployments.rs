@@ -141,6 +141,10 @@ impl Deployments {
         row.map(|row| Arc::make_mut(row).status = status.to_owned()).is_some()
     }
 
+    pub fn clear(&self) {
+        lock(&self.0).rows.clear();
+    }
+
     /// `false` if there is none of this id.
     pub fn remove(&self, id: &str) -> bool {
         let mut state = lock(&self.0);

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::http::Framing;
 use super::spaced::spaced;
 use super::story::{Choice, End, Format, Prompt, Story, Tool, ToolCall, tokens, vector};
-use super::{Answer, Call, Deployment, lock};
+use super::{Answer, Call, Deployment, cache};
 use check::{google_error, refusal};
 
 pub(super) fn serve(call: &Call<'_>) -> Result<Answer, Answer> {
@@ -254,7 +254,7 @@ fn usage(prompt: usize, spoken: usize, thinking: usize, cached: usize) -> Value 
 fn cached(call: &Call<'_>, request: &Value) -> usize {
     let start = format!("{} {}", request["systemInstruction"], request["contents"][0]);
     let key = format!("gemini {} {start}", call.deployment.model);
-    let is_new = lock(call.cache).insert(key);
+    let is_new = cache::is_new(call, &key);
     if is_new { 0 } else { tokens(start.len()).min(prompt_tokens(request)) }
 }
 

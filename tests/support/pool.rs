@@ -6,10 +6,11 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sap_ai_core_llm_proxy::config::{self, Config};
 use sap_ai_core_llm_proxy::demo::{Demo, Options, Seen};
-use sap_ai_core_llm_proxy::live::Live;
+use sap_ai_core_llm_proxy::live::{Live, Pace};
 use sap_ai_core_llm_proxy::relay::Relay;
 use sap_ai_core_llm_proxy::server::Server;
 use serde_json::{Value, json};
@@ -46,6 +47,18 @@ impl Pool {
         Pool { demos, config, live, address: server.address(), server }
     }
 
+    /// What is deployed is looked after from now on, and was once when this returns.
+    pub fn keep(&self) {
+        self.keep_at(quick_pace());
+    }
+
+    pub fn keep_at(&self, pace: Pace) {
+        let config = self.config.clone();
+        let read = Box::new(move || Ok(config.clone()));
+        let looked = self.live.keep(self.config.clone(), pace, read).unwrap();
+        looked.recv_timeout(Duration::from_secs(10)).unwrap();
+    }
+
     pub fn client(&self) -> Client {
         Client::to(self.address)
     }
@@ -57,13 +70,18 @@ impl Pool {
 
     /// How many inference requests each subaccount got.
     pub fn counts(&self) -> Vec<usize> {
-        self.demos.iter().map(|demo| inferences(demo).len()).collect()
+        self.demos.iter().map(Demo::count).collect()
     }
 
     /// How many since `before`.
     pub fn since(&self, before: &[usize]) -> Vec<usize> {
         self.counts().into_iter().zip(before).map(|(now, before)| now - before).collect()
     }
+}
+
+pub fn quick_pace() -> Pace {
+    let often = Duration::from_millis(20);
+    Pace { files: often, discovery: often, soon: often }
 }
 
 /// The inference requests that reached it.

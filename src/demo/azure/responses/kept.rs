@@ -87,6 +87,10 @@ impl Kept {
         self.of.remove(deployment);
     }
 
+    pub(in crate::demo) fn clear(&mut self) {
+        self.of.clear();
+    }
+
     /// All that a response was made of, what it followed included, and itself; `None` for an
     /// unknown id.
     pub(super) fn conversation(&self, deployment: &Deployment, id: &str) -> Option<Vec<Value>> {
