@@ -29,8 +29,8 @@
 //!
 //! [`Demo::limit`] is what AI Core allows a tenant of a model: so many requests in any minute, over
 //! all deployments of the model, and by orchestration, too (dossier 7.2). The next is answered with
-//! the family's 429. It is counted when its deployment was found, whatever becomes of it then; one
-//! that is beyond the limit uses up no fault. `/v2/admin/…` is closed, as it is to most service keys
+//! the family's 429. A request counts once its deployment is found, whatever becomes of it then; one
+//! that is beyond the limit uses up no fault. Left open: a `Retry-After`; there is none. `/v2/admin/…` is closed, as it is to most service keys
 //! (403 `RBAC: access denied`), until a limit is set or [`Options::admin`] opens it.
 //!
 //! # Faults
@@ -56,6 +56,10 @@
 //! `finish_reason` the same as `stop_reason`, `cohere=v2` is `cohere_v2`, `gemini=crlf` is `crlf`).
 //! The n-th `call` is what the n-th turn after the marker calls, its arguments as JSON in base64url;
 //! the turn after the last is an ordinary answer.
+//!
+//! `error_after=0`, or [`Fault::throttled`], is a rate limit that a stream of status 200 begins with, in
+//! the shape that the family is known to have for it. Later in a stream some families fail with
+//! another error.
 //!
 //! `refuse` and `accept` settle what nobody could find out about the real one: a field of `refuse`
 //! is answered with `FIELD: Extra inputs are not permitted` if the request has it, a path of
@@ -283,7 +287,8 @@ impl Demo {
         lock(&self.core.faults).clear();
     }
 
-    /// What arrived so far, oldest first; of a long run the last thousand requests or 64 MB.
+    /// What arrived since the start or [`Demo::forget`], oldest first; of a long run the last thousand
+    /// requests or 64 MB.
     pub fn seen(&self) -> Vec<Seen> {
         lock(&self.core.journal).requests.iter().cloned().collect()
     }
