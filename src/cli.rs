@@ -44,8 +44,6 @@ Options of ask:
 Exit codes: 0 done, 1 failed while running, 2 bad command line or configuration.
 ";
 
-pub const DEFAULT_CONFIG: &str = "config.json";
-
 #[derive(Debug, PartialEq)]
 pub enum Command {
     Serve(Serve),
@@ -58,7 +56,7 @@ pub enum Command {
 
 #[derive(Debug, Default, PartialEq)]
 pub struct Serve {
-    /// `None`: [`DEFAULT_CONFIG`].
+    /// `None`: what there is: `config.json`, or the environment.
     pub config: Option<PathBuf>,
     pub host: Option<String>,
     pub port: Option<u16>,

@@ -14,6 +14,7 @@
 //! (dossier 1.3 and 2).
 
 mod check;
+mod environment;
 mod json;
 mod subaccounts;
 
@@ -30,6 +31,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 pub use check::{field, nearest, readable_by_others};
+pub use environment::Environment;
 
 #[derive(Clone)]
 pub struct Config {
@@ -166,6 +168,8 @@ pub struct Log {
 pub struct Loaded {
     pub config: Config,
     pub warnings: Vec<Problem>,
+    /// Worth telling, though nothing is wrong.
+    pub notes: Vec<String>,
 }
 
 /// What is wrong, and where: `deployment_models["gpt-4o"][1]: …`.
@@ -188,17 +192,22 @@ pub fn stamp(path: &Path) -> Option<Stamp> {
     Some((meta.modified().ok()?, meta.len()))
 }
 
-/// Reads the file at `path`.
-pub fn load(path: &Path) -> Result<Loaded, Problems> {
+/// Reads the file at `path`; where none is named `config.json`, or, if there is none, what the environment says.
+pub fn load(path: Option<&Path>, environment: &Environment) -> Result<Loaded, Problems> {
+    let default = Path::new(DEFAULT_FILE);
+    if path.is_none() && !default.exists() && environment.is_enough() {
+        return read("{}", "the environment", Path::new(""), None, environment);
+    }
+    let path = path.unwrap_or(default);
     let file = path.display().to_string();
     let text = std::fs::read(path).map_err(|e| unreadable(&file, &e))?;
     let text = String::from_utf8(text).map_err(|_| one(&file, "not UTF-8: save it as UTF-8"))?;
-    read(&text, &file, path.parent().unwrap_or(Path::new("")), Some(path))
+    read(&text, &file, path.parent().unwrap_or(Path::new("")), Some(path), environment)
 }
 
-/// Reads `text` as if it were the file `config.json` in `folder`.
+/// Reads `text` as if it were the file `config.json` in `folder`, and there were no environment.
 pub fn from_json(text: &str, folder: &Path) -> Result<Loaded, Problems> {
-    read(text, "config.json", folder, None)
+    read(text, DEFAULT_FILE, folder, None, &Environment::default())
 }
 
 /// What forbids serving these client keys on `host`: none at all, or `--no-auth` where others can reach it.
@@ -213,7 +222,7 @@ pub fn client_keys_problem(config: &Config, no_auth: bool, host: &str) -> Option
         (false, true) => (
             TOKENS,
             "no client key: write at least one, such as the output of `openssl rand -hex 24`, \
-             or start with --no-auth to serve anyone on this machine"
+             or set PROXY_KEYS, or start with --no-auth to serve anyone on this machine"
                 .to_string(),
         ),
         _ => return None,
@@ -287,14 +296,20 @@ fn cache(text: &str) -> Result<bool, String> {
     }
 }
 
-fn read(text: &str, file: &str, folder: &Path, own: Option<&Path>) -> Result<Loaded, Problems> {
+fn read(
+    text: &str,
+    file: &str,
+    folder: &Path,
+    own: Option<&Path>,
+    environment: &Environment,
+) -> Result<Loaded, Problems> {
     let mut json = json::parse(text).map_err(|why| one(file, &why))?;
-    let mut reader = Reader::new(folder);
+    let mut reader = Reader::new(folder, environment);
     reader.merge_repeated("", &mut json);
     let config = whole(&mut reader, &json, own);
     match config {
         Some(config) if reader.problems.is_empty() => {
-            Ok(Loaded { config, warnings: reader.warnings })
+            Ok(Loaded { config, warnings: reader.warnings, notes: reader.notes })
         }
         _ => Err(Problems(reader.problems)),
     }
@@ -305,7 +320,8 @@ fn unreadable(file: &str, error: &std::io::Error) -> Problems {
         return one(
             file,
             "not found: copy config.json.example to config.json and fill it in, \
-             name another file with --config PATH, or try the proxy out with --demo",
+             name another file with --config PATH, set AICORE_SERVICE_KEY and PROXY_KEYS instead, \
+             or try the proxy out with --demo",
         );
     }
     one(file, &format!("cannot be read ({error}): check its permissions, or use --config PATH"))
@@ -348,12 +364,15 @@ fn whole(reader: &mut Reader, json: &Json, own: Option<&Path>) -> Option<Config>
     warn_of_lost_aliases(reader, &aliases, subaccounts.as_deref().unwrap_or(&[]));
     let host = reader.parsed("host", top.of("host"), host);
     let port = reader.whole_number("port", top.of("port"), 0, 65535).map(|n| n as u16);
-    let (client_keys, plain_key) = client_keys(reader, top.of(TOKENS));
+    let mut keys = ClientKeys::default();
+    keys.read(reader, TOKENS, top.of(TOKENS));
+    let of_environment = reader.environment.client_keys();
+    keys.read(reader, environment::KEYS, of_environment.as_ref());
     let config = Config {
         host,
         port,
-        client_keys,
-        plain_key,
+        client_keys: keys.digests,
+        plain_key: keys.plain,
         subaccounts: Vec::new(),
         balance: reader.parsed("balance", top.of("balance"), balance).unwrap_or_default(),
         orchestrates: reader
@@ -378,39 +397,41 @@ fn whole(reader: &mut Reader, json: &Json, own: Option<&Path>) -> Option<Config>
 }
 
 /// The digests, and the first key that is written in the open.
-fn client_keys(reader: &mut Reader, json: Option<&Json>) -> (Vec<[u8; 32]>, Option<String>) {
-    let Some(json) = json else { return (Vec::new(), None) };
-    let mut digests = Vec::new();
-    let mut plain = None;
-    for (path, item) in reader.list(TOKENS, json, "a list of keys, as in [\"…\"]") {
-        let Some(key) = reader.secret(&path, item) else { continue };
-        let digest = match key.strip_prefix("sha256:").map(check::hex_digest) {
-            Some(Ok(digest)) => digest,
-            Some(Err(why)) => {
-                reader.problem(path, why);
-                continue;
+#[derive(Default)]
+struct ClientKeys {
+    digests: Vec<[u8; 32]>,
+    plain: Option<String>,
+}
+
+impl ClientKeys {
+    fn read(&mut self, reader: &mut Reader, at: &str, json: Option<&Json>) {
+        let Some(json) = json else { return };
+        for (path, item) in reader.list(at, json, "a list of keys, as in [\"…\"]") {
+            let Some(key) = reader.secret(&path, item) else { continue };
+            match self.digest(key) {
+                Err(why) => reader.problem(path, why),
+                Ok(digest) => {
+                    if key.len() < 16 {
+                        reader.warn(&path, "shorter than 16 characters: easy to guess");
+                    }
+                    if self.digests.contains(&digest) {
+                        reader.warn(path, "the same key as one before");
+                    } else {
+                        self.digests.push(digest);
+                    }
+                }
             }
-            None => match check::client_key(key) {
-                Ok(()) => {
-                    plain.get_or_insert_with(|| key.to_string());
-                    digest(key)
-                }
-                Err(why) => {
-                    reader.problem(path, why);
-                    continue;
-                }
-            },
-        };
-        if key.len() < 16 {
-            reader.warn(&path, "shorter than 16 characters: easy to guess");
-        }
-        if digests.contains(&digest) {
-            reader.warn(path, "the same key as one before");
-        } else {
-            digests.push(digest);
         }
     }
-    (digests, plain)
+
+    fn digest(&mut self, key: &str) -> Result<[u8; 32], String> {
+        if let Some(hex) = key.strip_prefix("sha256:") {
+            return check::hex_digest(hex);
+        }
+        check::client_key(key)?;
+        self.plain.get_or_insert_with(|| key.to_string());
+        Ok(digest(key))
+    }
 }
 
 /// An alias that leads nowhere answers 404 for ever. It may lead to another alias, or to any spelling of a name.
@@ -455,6 +476,9 @@ fn cors_origins(reader: &mut Reader, json: Option<&Json>) -> Vec<String> {
     let origins = items.into_iter();
     origins.filter_map(|(path, item)| reader.parsed(&path, Some(item), check::origin)).collect()
 }
+
+/// The file that is read where none is named.
+pub const DEFAULT_FILE: &str = "config.json";
 
 /// Name, least, most, and where it goes.
 type LimitRow = (&'static str, u64, u64, fn(&mut Limits, u64));

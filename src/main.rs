@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sap_ai_core_llm_proxy::certificate::{self, Files, Reloading};
 use sap_ai_core_llm_proxy::cli::{self, Command};
-use sap_ai_core_llm_proxy::config::{self, Config, Loaded, LogFormat, Problems};
+use sap_ai_core_llm_proxy::config::{self, Config, Environment, Loaded, LogFormat, Problems};
 use sap_ai_core_llm_proxy::demo::{self, Demo};
 use sap_ai_core_llm_proxy::live::{self, Bell, Live, Pace};
 use sap_ai_core_llm_proxy::relay::Relay;
@@ -65,11 +65,12 @@ fn serve(options: &cli::Serve) -> Result<(), Failure> {
         false => None,
     };
     let read = reader(options, simulated.as_ref());
-    let Loaded { config, warnings } = read().map_err(input)?;
+    let Loaded { config, warnings, notes } = read().map_err(input)?;
     let level = options.log_level.or(config.log.level).unwrap_or(::log::LevelFilter::Info);
     log::start(level, options.log_format.or(config.log.format).unwrap_or(LogFormat::Text));
     if simulated.is_none() {
         warnings.iter().for_each(|w| ::log::warn!("{w}"));
+        notes.iter().for_each(|note| ::log::info!("{note}"));
     }
 
     let host = options.host.as_deref().or(config.host.as_deref());
@@ -107,17 +108,17 @@ fn serve(options: &cli::Serve) -> Result<(), Failure> {
 
 /// Reads the configuration, as often as it is called.
 fn reader(options: &cli::Serve, simulated: Option<&Demo>) -> Reader {
-    let path = options.config.clone().unwrap_or_else(|| PathBuf::from(cli::DEFAULT_CONFIG));
+    let (path, environment) = (options.config.clone(), Environment::of_process());
     match simulated.map(|demo| demo.config_json().to_string()) {
         Some(json) => Box::new(move || config::from_json(&json, Path::new(""))),
-        None => Box::new(move || config::load(&path)),
+        None => Box::new(move || config::load(path.as_deref(), &environment)),
     }
 }
 
 /// Reads it while the server runs: what forbids serving at the start forbids it then, too.
 fn again(read: Reader, no_auth: bool, host: String) -> live::Read {
     Box::new(move || {
-        let Loaded { config, warnings } = read()?;
+        let Loaded { config, warnings, .. } = read()?;
         warnings.iter().for_each(|w| ::log::warn!("{w}"));
         match config::client_keys_problem(&config, no_auth, &host) {
             Some(problem) => Err(Problems(vec![problem])),
@@ -220,8 +221,7 @@ fn until_told_to_stop(server: Server, bell: &Arc<Bell>) -> Result<(), Failure> {
 }
 
 fn ask(options: cli::Ask) -> Result<(), Failure> {
-    let path = options.config.clone().unwrap_or_else(|| PathBuf::from(cli::DEFAULT_CONFIG));
-    let config = match config::load(&path) {
+    let config = match config::load(options.config.as_deref(), &Environment::of_process()) {
         Ok(loaded) => Some(loaded.config),
         Err(_) if options.api_key.is_some() && options.config.is_none() => None,
         Err(problems) => return Err(input(problems)),

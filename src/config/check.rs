@@ -1,5 +1,6 @@
 //! What `config.rs` reads with: one JSON value at a path → a checked Rust value, or a noted problem and `None`.
 
+use super::environment::Environment;
 use super::json::Json;
 use super::{Problem, is_loopback};
 use std::os::unix::fs::PermissionsExt;
@@ -10,6 +11,9 @@ pub struct Reader {
     pub warnings: Vec<Problem>,
     /// What was read beside.
     pub files: Vec<PathBuf>,
+    /// Worth telling, though nothing is wrong.
+    pub notes: Vec<String>,
+    pub environment: Environment,
     folder: PathBuf,
 }
 
@@ -25,11 +29,13 @@ impl<'j> Fields<'j> {
 }
 
 impl Reader {
-    pub fn new(folder: &Path) -> Reader {
+    pub fn new(folder: &Path, environment: &Environment) -> Reader {
         Reader {
             problems: Vec::new(),
             warnings: Vec::new(),
             files: Vec::new(),
+            notes: Vec::new(),
+            environment: environment.clone(),
             folder: folder.to_path_buf(),
         }
     }

@@ -3,19 +3,26 @@
 use std::path::Path;
 
 use super::check::{self, Fields, Reader, entry, field};
+use super::environment::Found;
 use super::json::{self, Json};
 use super::{Proof, ServiceKey, Subaccount};
 
 const ALL: &str = "subAccounts";
 const MODELS: &str = "deployment_models";
-const KEYS: [&str; 5] = ["service_key_json", MODELS, "resource_group", "discover", "weight"];
+const KEY: &str = "service_key_json";
+const KEYS: [&str; 5] = [KEY, MODELS, "resource_group", "discover", "weight"];
 
 /// Those of `subAccounts`, and before them the flat one, where there is one. What the flat form says of groups and
 /// discovery holds for the others, too, where they do not say it themselves.
 pub fn read(reader: &mut Reader, top: &Fields<'_>, own: Option<&Path>) -> Option<Vec<Subaccount>> {
     let named = top.of(ALL);
-    let is_flat =
-        named.is_none() || ["service_key_json", MODELS].iter().any(|key| top.of(key).is_some());
+    let is_flat = named.is_none() || [KEY, MODELS].iter().any(|key| top.of(key).is_some());
+    let is_keyless = named.is_none() && top.of(KEY).is_none();
+    let of_environment = reader.environment.clone();
+    if let Some(found) = is_keyless.then(|| of_environment.service_key(reader)).flatten() {
+        reader.notes.push(format!("the service key is from {}", found.source));
+        return Some(vec![with_found_key(reader, found, top)?]);
+    }
     let flat = is_flat.then(|| subaccount(reader, "default", "", top, top, own));
     let Some(json) = named else { return Some(vec![flat??]) };
     const WANTED: &str =
@@ -44,6 +51,16 @@ pub fn read(reader: &mut Reader, top: &Fields<'_>, own: Option<&Path>) -> Option
     Some(all)
 }
 
+/// The flat one, with a service key of the environment.
+fn with_found_key(reader: &mut Reader, found: Found, top: &Fields<'_>) -> Option<Subaccount> {
+    let mut subaccount = without_key(reader, "default", "", top, top);
+    if let (None, Some(group)) = (top.of("resource_group"), &found.resource_group) {
+        let groups = resource_groups(reader, "AICORE_RESOURCE_GROUP", Some(group));
+        subaccount = subaccount.map(|keyless| Keyless { resource_groups: groups, ..keyless });
+    }
+    Some(subaccount?.with(found.key?))
+}
+
 fn subaccount(
     reader: &mut Reader,
     name: &str,
@@ -52,11 +69,46 @@ fn subaccount(
     top: &Fields<'_>,
     own: Option<&Path>,
 ) -> Option<Subaccount> {
+    let at = field(path, KEY);
+    let service_key = service_key(reader, &at, fields.of(KEY), own);
+    Some(without_key(reader, name, path, fields, top)?.with(service_key?))
+}
+
+/// A subaccount but for its service key.
+struct Keyless {
+    name: String,
+    path: String,
+    resource_groups: Vec<String>,
+    deployment_models: Vec<(String, Vec<String>)>,
+    discovers: bool,
+    weight: u32,
+}
+
+impl Keyless {
+    fn with(self, service_key: ServiceKey) -> Subaccount {
+        let Keyless { name, path, resource_groups, deployment_models, discovers, weight } = self;
+        Subaccount {
+            name,
+            path,
+            resource_groups,
+            service_key,
+            deployment_models,
+            discovers,
+            weight,
+        }
+    }
+}
+
+fn without_key(
+    reader: &mut Reader,
+    name: &str,
+    path: &str,
+    fields: &Fields<'_>,
+    top: &Fields<'_>,
+) -> Option<Keyless> {
     let at = |key: &str| field(path, key);
     let group = fields.of("resource_group").or(top.of("resource_group"));
     let resource_groups = resource_groups(reader, &at("resource_group"), group);
-    let service_key =
-        service_key(reader, &at("service_key_json"), fields.of("service_key_json"), own);
     let discover = fields.of("discover").or(top.of("discover"));
     let discover = reader.yes_or_no(&at("discover"), discover);
     let models = deployment_models(reader, &at(MODELS), fields.of(MODELS));
@@ -68,11 +120,10 @@ fn subaccount(
     }
     let weight = reader.whole_number(&at("weight"), fields.of("weight"), 1, 1000);
     let deployment_models = models?;
-    Some(Subaccount {
+    Some(Keyless {
         name: name.to_string(),
         path: path.to_string(),
         resource_groups,
-        service_key: service_key?,
         discovers: discover == Some(true) || deployment_models.is_empty(),
         deployment_models,
         weight: weight.unwrap_or(1) as u32,
@@ -173,7 +224,8 @@ fn service_key(
     const WANTED: &str = "the path of SAP's service key file, or its content as an object";
     match json {
         None => {
-            reader.problem(at, format!("missing: write {WANTED}"));
+            let beside = if at == KEY { ", or set AICORE_SERVICE_KEY" } else { "" };
+            reader.problem(at, format!("missing: write {WANTED}{beside}"));
             None
         }
         Some(Json::Text(text)) if text.trim_start().starts_with('{') => {
@@ -222,7 +274,7 @@ fn service_key_file(reader: &mut Reader, at: &str, path: &Path) -> Option<Servic
 }
 
 /// `at` is where the key stands: a JSON path, or `FILE: `.
-fn service_key_fields(reader: &mut Reader, at: &str, json: &Json) -> Option<ServiceKey> {
+pub fn service_key_fields(reader: &mut Reader, at: &str, json: &Json) -> Option<ServiceKey> {
     let mut at = at.to_string();
     let mut key = reader.any_fields(&at, json, "the object that SAP calls a service key")?;
     if let (None, Some(inner)) = (key.of("clientid"), key.of("credentials")) {
@@ -268,6 +320,6 @@ fn proof(reader: &mut Reader, at: &str, key: &Fields<'_>) -> (Option<Proof>, Opt
     (secret.map(Proof::Secret), url)
 }
 
-fn ending_in(url: String, tail: &str) -> String {
+pub fn ending_in(url: String, tail: &str) -> String {
     if url.ends_with(tail) { url } else { url + tail }
 }

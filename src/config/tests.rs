@@ -47,7 +47,8 @@ fn the_original_shape_works_and_the_key_is_completed() {
         "deployment_models": {"o3": ["https://h/v2/inference/deployments/d2/"], "gpt-4o": "http://127.0.0.1:99/d1"},
         "secret_authentication_tokens": ["a-key-of-decent-length"], "resource_group": "group-1", "host": "127.0.0.1", "port": 3001}"#;
     fs::write(folder.join("config.json"), text).unwrap();
-    let Loaded { config, warnings } = load(&folder.join("config.json")).unwrap();
+    let Loaded { config, warnings, .. } =
+        load(Some(&folder.join("config.json")), &Environment::default()).unwrap();
     fs::remove_dir_all(&folder).unwrap();
     let subaccount = &config.subaccounts[0];
     assert_eq!(subaccount.resource_groups, ["group-1"]);
@@ -450,7 +451,9 @@ fn files_that_are_no_json_say_where() {
         assert_eq!(problems(text), expected);
     }
     assert!(problems(&"[".repeat(10_000)).contains("recursion limit"));
-    let missing = load(Path::new("/none/config.json")).unwrap_err().to_string();
+    let missing = load(Some(Path::new("/none/config.json")), &Environment::default())
+        .unwrap_err()
+        .to_string();
     assert!(
         missing.starts_with("/none/config.json: not found: copy config.json.example"),
         "{missing}"
@@ -482,7 +485,7 @@ fn the_example_is_refused_until_filled_in_and_shows_the_defaults() {
         .replace("<hidden_id", "d")
         .replace("<hidden_key_", "a-key-of-decent-length-")
         .replace('>', "");
-    let Loaded { config, warnings } = loaded(&filled);
+    let Loaded { config, warnings, .. } = loaded(&filled);
     assert!(warnings.is_empty(), "{warnings:?}");
     assert_eq!(config.limits, Limits::default());
     assert_eq!(config.api_version, "2025-04-01-preview");
@@ -532,7 +535,8 @@ fn several_subaccounts_are_read_as_the_original_has_them() {
         "secret_authentication_tokens": ["a-key-of-decent-length"], "port": 3001, "host": "127.0.0.1",
         "balance": "fallback", "orchestration": "off"}"#;
     fs::write(folder.join("config.json"), text).unwrap();
-    let Loaded { config, warnings } = load(&folder.join("config.json")).unwrap();
+    let Loaded { config, warnings, .. } =
+        load(Some(&folder.join("config.json")), &Environment::default()).unwrap();
     fs::remove_dir_all(&folder).unwrap();
     assert!(warnings.is_empty(), "{warnings:?}");
     let shown = config.subaccounts.iter().map(|s| {
@@ -652,4 +656,210 @@ fn a_service_key_proves_itself_by_a_secret_or_by_a_certificate() {
         assert_eq!(chain, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
         assert_eq!(key, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
     }
+}
+
+// ── the environment ──────────────────────────────────────────────────────────────────────────────
+
+const PARTS: [(&str, &str); 4] = [
+    ("AICORE_CLIENT_ID", "sb-1!b2|aicore!b3"),
+    ("AICORE_CLIENT_SECRET", "s3cr3t$+="),
+    ("AICORE_AUTH_URL", "https://token.example/oauth/token"),
+    ("AICORE_BASE_URL", "https://api.example/v2/"),
+];
+
+fn whole(id: &str) -> String {
+    format!(
+        r#"{{"clientid": "{id}", "clientsecret": "s3cr3t", "url": "https://t", "serviceurls": {{"AI_API_URL": "https://a"}}}}"#
+    )
+}
+
+fn bound(label: &str, id: &str) -> String {
+    format!(
+        r#"{{"xsuaa": [{{}}], "{label}": [{{"label": "{label}", "credentials": {}}}]}}"#,
+        whole(id)
+    )
+}
+
+/// A file with nothing of a service key in it, and this environment.
+fn of(pairs: &[(&'static str, &str)], text: &str) -> Result<Loaded, Problems> {
+    let environment = Environment::of(pairs.iter().copied());
+    read(text, "config.json", Path::new("/none"), None, &environment)
+}
+
+#[test]
+fn the_first_that_holds_a_part_of_a_service_key_is_used_whole() {
+    let folder = folder("profiles");
+    let profile = |name: &str, id: &str| {
+        let text = format!(
+            r#"{{"AICORE_CLIENT_ID": "{id}", "AICORE_CLIENT_SECRET": "s", "AICORE_AUTH_URL": "https://t",
+                "AICORE_BASE_URL": "https://a", "AICORE_RESOURCE_GROUP": "of-{id}"}}"#
+        );
+        fs::create_dir_all(folder.join(".aicore")).unwrap();
+        fs::write(folder.join(".aicore").join(name), text).unwrap();
+    };
+    profile("config.json", "usual");
+    profile("config_team.json", "team");
+    let home = folder.display().to_string();
+    let (own, file) = (format!("{home}/.aicore"), format!("{home}/.aicore/config_team.json"));
+    let (key, vcap) = (whole("whole"), bound("aicore", "bound"));
+    let all = [("AICORE_SERVICE_KEY", key.as_str()), ("VCAP_SERVICES", &vcap), ("HOME", &home)];
+    let with_parts = [&all[..], &PARTS].concat();
+    let group = ("AICORE_RESOURCE_GROUP", "own");
+    for (pairs, id, group) in [
+        (with_parts.clone(), "whole", "default"),
+        (with_parts[1..].to_vec(), PARTS[0].1, "default"),
+        ([&PARTS[..], &[group]].concat(), PARTS[0].1, "own"),
+        (all[1..].to_vec(), "usual", "of-usual"),
+        ([&all[1..], &[group]].concat(), "usual", "own"),
+        ([&all[1..], &[("AICORE_PROFILE", "team")]].concat(), "team", "of-team"),
+        ([&all[1..], &[("AICORE_PROFILE", "default")]].concat(), "usual", "of-usual"),
+        (vec![("AICORE_HOME", &*own)], "usual", "of-usual"),
+        (vec![("AICORE_CONFIG", &*file)], "team", "of-team"),
+        (vec![("VCAP_SERVICES", &*vcap), ("HOME", "/none")], "bound", "default"),
+    ] {
+        let Loaded { config, notes, .. } =
+            of(&pairs, "{}").unwrap_or_else(|e| panic!("{pairs:?}: {e}"));
+        let subaccount = &config.subaccounts[0];
+        assert_eq!(
+            (&*subaccount.service_key.client_id, &*subaccount.resource_groups[0]),
+            (id, group),
+            "{pairs:?}"
+        );
+        assert!(subaccount.discovers && config.subaccounts.len() == 1);
+        assert!(notes[0].starts_with("the service key is from "), "{notes:?}");
+        assert!(!notes[0].contains("s3cr3t"));
+    }
+    fs::remove_dir_all(&folder).unwrap();
+    let key = of(&PARTS, "{}").unwrap().config.subaccounts.remove(0).service_key;
+    assert_eq!(key.token_url, "https://token.example/oauth/token");
+    assert_eq!(key.api_url, "https://api.example/v2");
+    assert!(matches!(key.proof, Proof::Secret(secret) if secret == "s3cr3t$+="));
+    // What the file says comes first.
+    let file = config(&[("resource_group", "\"of-the-file\"")]);
+    let loaded = of(&[&PARTS[..], &[group]].concat(), &file).unwrap();
+    assert_eq!(loaded.config.subaccounts[0].resource_groups, ["of-the-file"]);
+    assert_eq!(
+        loaded.config.subaccounts[0].service_key.token_url,
+        "https://s.authentication.example/oauth/token"
+    );
+    let keyless = config(&[("service_key_json", "null"), ("resource_group", "\"of-the-file\"")]);
+    let loaded = of(&[&PARTS[..], &[group]].concat(), &keyless).unwrap();
+    let subaccount = &loaded.config.subaccounts[0];
+    assert_eq!((&*subaccount.resource_groups[0], subaccount.discovers), ("of-the-file", false));
+    assert_eq!(subaccount.service_key.token_url, "https://token.example/oauth/token");
+}
+
+#[test]
+fn certificates_of_the_environment_are_texts_or_files() {
+    let folder = folder("pem");
+    let pem = |what: &str| format!("-----BEGIN {what}-----\nAAAA\n-----END {what}-----\n");
+    let (chain, key) = (pem("CERTIFICATE"), pem("PRIVATE KEY"));
+    let (chain_file, key_file) = (folder.join("c.pem"), folder.join("k.pem"));
+    fs::write(&chain_file, &chain).unwrap();
+    fs::write(&key_file, &key).unwrap();
+    let (escaped, chain_path) = (chain.replace('\n', "\\n"), chain_file.display().to_string());
+    let key_path = key_file.display().to_string();
+    let always = [PARTS[0], PARTS[3], ("AICORE_CERT_URL", "https://cert.example")];
+    for proof in [
+        [("AICORE_CERT_STR", &*escaped), ("AICORE_KEY_STR", &*key)],
+        [("AICORE_CERT_FILE_PATH", &*chain_path), ("AICORE_KEY_FILE_PATH", &*key_path)],
+    ] {
+        let loaded = of(&[&always[..], &proof].concat(), "{}").unwrap_or_else(|e| panic!("{e}"));
+        let found = &loaded.config.subaccounts[0].service_key;
+        assert_eq!(found.token_url, "https://cert.example/oauth/token");
+        assert!(found.proof == Proof::Certificate { chain: chain.clone(), key: key.clone() });
+    }
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn what_is_wrong_with_the_environment_is_named_by_its_variable() {
+    let vcap = bound("aicore", "<your-id>");
+    let secret_and_file = [&PARTS[..], &[("AICORE_CERT_FILE_PATH", "/none/c.pem")]].concat();
+    for (pairs, expected) in [
+        (
+            vec![("AICORE_CLIENT_ID", "id")],
+            "AICORE_BASE_URL: missing: write the URL in SAP's service key\n\
+             AICORE_CLIENT_SECRET: missing: write the string in SAP's service key\n\
+             AICORE_AUTH_URL: missing: write the URL in SAP's service key",
+        ),
+        (
+            vec![("AICORE_SERVICE_KEY", "key.json")],
+            "AICORE_SERVICE_KEY: not JSON at line 1, column 1: expected value",
+        ),
+        (
+            vec![("AICORE_SERVICE_KEY", "{}"), PARTS[0]],
+            "AICORE_SERVICE_KEY: serviceurls.AI_API_URL: missing: write the URL in SAP's service key\n\
+             AICORE_SERVICE_KEY: clientid: missing: write the string in SAP's service key\n\
+             AICORE_SERVICE_KEY: url: missing: write the URL in SAP's service key\n\
+             AICORE_SERVICE_KEY: clientsecret: missing: write the string in SAP's service key",
+        ),
+        (
+            secret_and_file,
+            "AICORE_CLIENT_SECRET: there is also AICORE_CERT_FILE_PATH: give one of them",
+        ),
+        (
+            vec![PARTS[0], PARTS[3], ("AICORE_CERT_URL", "x"), ("AICORE_CERT_STR", "y")],
+            "AICORE_CERT_STR: not a PEM text: write it as in SAP's service key, from -----BEGIN to -----END\n\
+             AICORE_KEY_STR: missing: write the PEM text in SAP's service key\n\
+             AICORE_CERT_URL: not an absolute URL: write it from https:// on",
+        ),
+        (
+            vec![("AICORE_CONFIG", "/none/c.json")],
+            "AICORE_CONFIG: /none/c.json cannot be read (No such file or directory (os error 2))",
+        ),
+        (
+            vec![("AICORE_PROFILE", "p"), ("AICORE_HOME", "/none")],
+            "AICORE_PROFILE: /none/config_p.json cannot be read (No such file or directory (os error 2))",
+        ),
+        (
+            vec![("VCAP_SERVICES", &*vcap)],
+            "VCAP_SERVICES: aicore[0].credentials.clientid: still a placeholder: write the string in SAP's service key",
+        ),
+        (
+            [&PARTS[..], &[("AICORE_RESOURCE_GROUP", "a b")]].concat(),
+            "AICORE_RESOURCE_GROUP: only letters, digits and signs of ASCII can be sent in a header",
+        ),
+        (
+            [&PARTS[..], &[("PROXY_KEYS", "sha256:1, k")]].concat(),
+            "PROXY_KEYS[0]: after sha256: come 64 hex digits, as `hash-key` prints them",
+        ),
+        // Nothing of a service key is in any of these.
+        (
+            vec![
+                ("VCAP_SERVICES", r#"{"xsuaa": [{}]}"#),
+                ("HOME", "/none"),
+                ("AICORE_CLIENT_ID", " "),
+            ],
+            "service_key_json: missing: write the path of SAP's service key file, or its content as an object, or set AICORE_SERVICE_KEY",
+        ),
+    ] {
+        assert_eq!(of(&pairs, "{}").map(|_| ()).unwrap_err().to_string(), expected, "{pairs:?}");
+    }
+}
+
+#[test]
+fn client_keys_of_the_environment_are_added() {
+    let keys = "key-number-one-of-two,\n  key-number-two-of-two ";
+    let all = [&PARTS[..], &[("PROXY_KEYS", keys)]].concat();
+    let loaded = of(&all, "{}").unwrap();
+    assert_eq!(
+        loaded.config.client_keys,
+        ["key-number-one-of-two", "key-number-two-of-two"].map(digest)
+    );
+    assert_eq!(loaded.config.plain_key.as_deref(), Some("key-number-one-of-two"));
+    let beside = of(&all, &config(&[])).unwrap().config;
+    assert_eq!(
+        (beside.client_keys.len(), beside.plain_key.as_deref()),
+        (3, Some("a-key-of-decent-length"))
+    );
+}
+
+#[test]
+fn no_file_is_needed_where_the_environment_says_enough() {
+    let enough =
+        |pairs: &[(&'static str, &str)]| Environment::of(pairs.iter().copied()).is_enough();
+    assert!(enough(&PARTS[..1]) && enough(&[("AICORE_PROFILE", "x")]));
+    assert!(!enough(&[]) && !enough(&[("HOME", "/none"), ("PROXY_KEYS", "k")]));
+    assert!(!enough(&[("AICORE_RESOURCE_GROUP", "g"), ("AICORE_CLIENT_ID", "")]));
 }

@@ -101,7 +101,7 @@ fn bad_certificates_are_named() {
 fn every_problem_of_a_configuration_is_named_at_once() {
     let folder = Folder::new();
     folder
-        .write("config.json", r#"{"port": "x", "deployment_models": {}, "limits": {"tries": 0}}"#);
+        .write("config.json", r#"{"port": "x", "deployment_models": [], "limits": {"tries": 0}}"#);
     let (code, out, log) = run(&folder, &[], "");
     assert_eq!((code, &*out), (2, ""));
     for path in ["port: ", "deployment_models: ", "limits.tries: ", "service_key_json: "] {
@@ -189,7 +189,7 @@ fn no_secret_and_no_prompt_is_logged() {
         let mut config = core.config_json();
         config["secret_authentication_tokens"] = json!([KEY, "canary-client-key-0001"]);
         let args = vec!["--log-level", "trace", "--log-format", format, "--https"];
-        let proxy = Proxy::start(Setup { config: Some(config.clone()), args, open_files: None });
+        let proxy = Proxy::start(Setup { config: Some(config.clone()), args, ..Setup::default() });
         let keyed = |request: String| request.replace(KEY, "canary-client-key-0001");
         let by = |name: &str, key: &str| {
             let bare =

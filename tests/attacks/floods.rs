@@ -304,7 +304,7 @@ pub fn with_large_answers(args: Vec<&'static str>) -> Proxy {
     for nth in 0..2000 {
         config["deployment_models"][format!("gpt-4o-{nth}-{}", "x".repeat(60))] = url.clone();
     }
-    Proxy::start(Setup { config: Some(config), args, open_files: None })
+    Proxy::start(Setup { config: Some(config), args, ..Setup::default() })
 }
 
 #[test]

@@ -89,6 +89,8 @@ pub struct Setup {
     pub config: Option<Value>,
     pub args: Vec<&'static str>,
     pub open_files: Option<u32>,
+    /// Not empty: instead of a configuration and of `--demo`.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 /// The running binary. Killed when dropped.
@@ -104,10 +106,10 @@ pub struct Proxy {
 
 /// What a process holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-struct Usage {
-    fds: usize,
-    threads: usize,
-    rss_kib: usize,
+pub struct Usage {
+    pub fds: usize,
+    pub threads: usize,
+    pub rss_kib: usize,
 }
 
 type Text = Arc<Mutex<Vec<u8>>>;
@@ -140,6 +142,7 @@ impl Proxy {
             }
         };
         match &setup.config {
+            None if !setup.environment.is_empty() => &mut command,
             None => command.arg("--demo"),
             Some(config) => {
                 command.arg("--config").arg(folder.write("config.json", &config.to_string()))
@@ -149,6 +152,7 @@ impl Proxy {
             command.args(["--log-level", "warn"]);
         }
         command.args(["--port", "0"]).args(&setup.args).current_dir(folder.path());
+        without_keys(&mut command, folder.path()).envs(setup.environment.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let out = collect(child.stdout.take().unwrap());
@@ -277,7 +281,7 @@ impl Proxy {
     }
 
     /// Waits until descriptors and threads stay as they are.
-    fn settled(&self) -> Usage {
+    pub fn settled(&self) -> Usage {
         let mut last = self.usage();
         until(PATIENCE, "the proxy is at rest", || {
             thread::sleep(Duration::from_millis(100));
@@ -392,7 +396,20 @@ fn raise_own_limit() {
 
 /// Runs a command to its end: exit code, standard output, standard error.
 pub fn run(folder: &Folder, args: &[&str], input: &str) -> (i32, String, String) {
-    run_command(Command::new(BINARY).args(args).current_dir(folder.path()), input)
+    let mut command = Command::new(BINARY);
+    command.args(args).current_dir(folder.path());
+    run_command(without_keys(&mut command, folder.path()), input)
+}
+
+/// Whoever runs the tests may have service keys of their own in the environment.
+fn without_keys<'c>(command: &'c mut Command, home: &Path) -> &'c mut Command {
+    let is_ours =
+        |name: &str| name.starts_with("AICORE_") || name == "VCAP_SERVICES" || name == "PROXY_KEYS";
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for name in names.filter(|name| is_ours(name)) {
+        command.env_remove(name);
+    }
+    command.env("HOME", home)
 }
 
 pub fn run_command(command: &mut Command, input: &str) -> (i32, String, String) {

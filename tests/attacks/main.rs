@@ -16,5 +16,6 @@ mod commands;
 mod floods;
 mod harness;
 mod heads;
+mod settings;
 mod stop;
 mod tls;

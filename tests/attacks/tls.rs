@@ -103,7 +103,7 @@ fn garbage_in_a_handshake_ends_it() {
 #[test]
 fn more_tls_clients_than_the_cap_are_sent_away() {
     let config = nowhere(json!({"connections_max": 4}));
-    let setup = Setup { config: Some(config), args: vec!["--https"], open_files: None };
+    let setup = Setup { config: Some(config), args: vec!["--https"], ..Setup::default() };
     let mut proxy = Proxy::start(setup);
     let mut within: Vec<Client> = (0..4).map(|_| proxy.connect()).collect();
     for _ in 0..20 {
@@ -180,7 +180,7 @@ fn a_handshake_that_stalls_is_cut() {
 #[test]
 fn a_record_that_trickles_in_is_no_way_around_the_time_limits() {
     let config = nowhere(json!({"client_idle_ms_max": 1000, "client_stall_ms_max": 1000}));
-    let setup = Setup { config: Some(config), args: vec!["--https"], open_files: None };
+    let setup = Setup { config: Some(config), args: vec!["--https"], ..Setup::default() };
     let mut proxy = Proxy::start(setup);
     let in_body = post("Content-Length: 100\r\n");
     for first in ["", &in_body] {
