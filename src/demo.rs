@@ -10,7 +10,8 @@
 //! GET  /v2/lm/deployments[/{id}|/$count]  filtered and paged as the real list is (4.1)
 //! GET  /v2/lm/configurations/{id}         for deployments that do not name their model (4.1)
 //! GET  /v2/lm/scenarios/foundation-models/models    the catalogue (4.3)
-//! GET  /v2/admin/quota/model, resourceGroups        once a quota is set; until then 403 (4.5)
+//! GET  /v2/admin/quota/model              requests a minute (4.5): see below
+//! GET  /v2/admin/resourceGroups           the same
 //! POST /v2/inference/deployments/{id}/…   the deployment's family decides: see FAMILIES
 //! GET, DELETE …/{id}/responses/{id}       what such a deployment keeps (5a)
 //! ```
@@ -19,6 +20,18 @@
 //! when the user's text names them, embeddings are drawn from a hash of the text. Everything is the
 //! same each time but ids and times, and what a prompt cache already holds. A thought is signed: one
 //! that was changed is refused when it comes back.
+//!
+//! # A subaccount of a pool
+//!
+//! A demo is one subaccount, and several are several: an access token of one is foreign to another.
+//! What is deployed changes by [`Demo::deploy`], [`Demo::set_status`] and [`Demo::undeploy`], what the
+//! catalogue says by [`Demo::retire`]. A request that found its deployment is served to its end.
+//!
+//! [`Demo::limit`] is what AI Core allows a tenant of a model: so many requests in any minute, over
+//! all deployments of the model, and by orchestration, too (dossier 7.2). The next is answered with
+//! the family's 429. A request counts once its deployment is found, whatever becomes of it then; one
+//! that is beyond the limit uses up no fault. Left open: a `Retry-After`; there is none. `/v2/admin/…` is closed, as it is to most service keys
+//! (403 `RBAC: access denied`), until a limit is set or [`Options::admin`] opens it.
 //!
 //! # Faults
 //!
@@ -44,6 +57,10 @@
 //! The n-th `call` is what the n-th turn after the marker calls, its arguments as JSON in base64url;
 //! the turn after the last is an ordinary answer.
 //!
+//! `error_after=0`, or [`Fault::throttled`], is a rate limit that a stream of status 200 begins with, in
+//! the shape that the family is known to have for it. Later in a stream some families fail with
+//! another error.
+//!
 //! `refuse` and `accept` settle what nobody could find out about the real one: a field of `refuse`
 //! is answered with `FIELD: Extra inputs are not permitted` if the request has it, a path of
 //! `accept` (`output_config.format`) is not. A marker the demo does not understand is answered with
@@ -57,6 +74,7 @@
 //! its sockets to itself, and its pool may leave one of several simultaneous connections unserved.
 //! So the demo reads heads with httparse, a thread for each connection.
 
+mod admin;
 mod azure;
 mod bedrock;
 mod cache;
@@ -91,7 +109,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use deployments::{Deployment, HOME_GROUP};
+use admin::Limits;
+use deployments::{Deployment, Deployments, HOME_GROUP};
 pub use fault::{Fault, Place};
 use http::{Answer, Connection, Head};
 pub use story::ToolCall;
@@ -108,13 +127,42 @@ pub struct Options {
     pub pace_ms: u64,
     /// How long an access token is good for, in seconds.
     pub token_expires_in: u64,
-    /// How long a minute is, in which requests are counted.
+    /// What is deployed in the group `default` at the start, by id and model, instead of the usual
+    /// ones; the model is empty for orchestration.
+    pub deployments: Option<Vec<(String, String)>>,
+    /// The subaccount's id. Service keys of different tenants are different.
+    pub tenant: String,
+    /// The service key has this instead of a secret, and the token endpoint takes no secret.
+    pub certificate: Option<Certificate>,
+    /// The service key may read `/v2/admin/…`.
+    pub admin: bool,
+    /// How long a minute is in which requests are counted.
     pub minute_ms: u64,
+}
+
+/// What an X.509 service key has (dossier 1.2). The demo itself has no TLS: `url` is that of something
+/// before it that asks for the certificate, or empty for the demo's own.
+#[derive(Debug, Clone, Default)]
+pub struct Certificate {
+    /// `certificate`, in PEM.
+    pub chain: String,
+    /// In PEM.
+    pub key: String,
+    /// `certurl`.
+    pub url: String,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { pace_ms: 30, token_expires_in: 43199, minute_ms: 60_000 }
+        Options {
+            pace_ms: 30,
+            token_expires_in: 43199,
+            deployments: None,
+            tenant: TENANT.to_owned(),
+            certificate: None,
+            admin: false,
+            minute_ms: 60_000,
+        }
     }
 }
 
@@ -163,10 +211,9 @@ impl Demo {
     /// the client key `sk-demo`.
     pub fn config_json(&self) -> Value {
         let mut models = serde_json::Map::new();
-        let deployed = self.core.deployed();
-        for deployment in deployed.iter().filter(|d| d.serves(HOME_GROUP)) {
-            let url = Value::from(self.deployment_url(deployment.id));
-            for model in deployment.names().iter().copied() {
+        for deployment in self.core.deployments.all().iter().filter(|d| d.serves(HOME_GROUP)) {
+            let url = Value::from(self.deployment_url(&deployment.id));
+            for model in deployment.names() {
                 match models.get_mut(model) {
                     None => drop(models.insert(model.to_owned(), url.clone())),
                     Some(Value::Array(urls)) => urls.push(url.clone()),
@@ -175,11 +222,16 @@ impl Demo {
             }
         }
         json!({
-            "service_key_json": self.core.service_key(),
+            "service_key_json": self.service_key(),
             "resource_group": HOME_GROUP,
             "deployment_models": models,
             "secret_authentication_tokens": ["sk-demo"],
         })
+    }
+
+    /// SAP's service key of this subaccount.
+    pub fn service_key(&self) -> Value {
+        self.core.service_key()
     }
 
     /// The URL of a deployment by its id.
@@ -187,64 +239,42 @@ impl Demo {
         deployments::url(&self.core.url(), id)
     }
 
-    /// SAP's service key of this demo.
-    pub fn service_key(&self) -> Value {
-        self.core.service_key()
+    /// A deployment of this id runs from now on, in the group `default`; the model, which tells its
+    /// family, is empty for orchestration. One that has the id already is replaced.
+    pub fn deploy(&self, id: &str, model: &str) {
+        self.core.deployments.add(id, model);
     }
 
-    /// From now on a model of the demo's (empty for orchestration) runs under this id, too. False
-    /// where the demo does not know it.
-    pub fn deploy(&self, id: &'static str, model: &str) -> bool {
-        self.undeploy(id);
-        let new = deployments::another(id, model);
-        let is_known = new.is_some();
-        lock(&self.core.deployed).extend(new);
-        is_known
+    /// `RUNNING`, `STOPPED`, … from now on, in the list and for inference, which only one that runs
+    /// answers. `false` if there is none of this id.
+    pub fn set_status(&self, id: &str, status: &str) -> bool {
+        self.core.deployments.set_status(id, status)
     }
 
-    /// There is no deployment of this id any more.
-    pub fn undeploy(&self, id: &str) {
-        lock(&self.core.deployed).retain(|d| d.id != id);
+    /// It is gone, with what it kept. `false` if there is none of this id.
+    pub fn undeploy(&self, id: &str) -> bool {
+        lock(&self.core.kept).forget(id);
+        self.core.deployments.remove(id)
     }
 
     /// Nothing is deployed any more.
     pub fn undeploy_all(&self) {
-        lock(&self.core.deployed).clear();
+        lock(&self.core.kept).clear();
+        self.core.deployments.clear();
     }
 
-    /// It is RUNNING, STOPPED, … from now on.
-    pub fn set_status(&self, id: &str, status: &'static str) {
-        for deployment in lock(&self.core.deployed).iter_mut().filter(|d| d.id == id) {
-            *deployment = Arc::new(Deployment { status, ..Deployment::clone(deployment) });
-        }
+    /// The catalogue's `retirementDate` of the model's latest version, such as
+    /// `2026-10-14T00:00:00Z`, which is deprecated then; empty for neither. `false` if the catalogue
+    /// does not have the model.
+    pub fn retire(&self, model: &str, date: &str) -> bool {
+        lock(&self.core.retirements).insert(model.to_owned(), date.to_owned());
+        catalogue::has(model)
     }
 
-    /// The catalogue says that the model is deprecated and retires then.
-    pub fn retire(&self, model: &str, date: &str) {
-        lock(&self.core.retirements).push((model.to_owned(), date.to_owned()));
-    }
-
-    /// So many requests a minute of a model are answered from now on; the quota says so.
+    /// So many requests of a model are answered in any minute from now on, those just answered
+    /// included. The quota says so.
     pub fn limit(&self, model: &str, per_minute: u32) {
-        let mut quotas = lock(&self.core.quotas);
-        quotas.retain(|quota| quota.model != model);
-        quotas.push(Quota { model: model.to_owned(), per_minute, sent: VecDeque::new() });
-    }
-
-    /// How many inference requests came since the start, or since [`Demo::forget`].
-    pub fn count(&self) -> usize {
-        self.core.inferences.load(Ordering::SeqCst)
-    }
-
-    /// What arrived so far is forgotten.
-    pub fn forget(&self) {
-        lock(&self.core.journal).forget();
-        self.core.inferences.store(0, Ordering::SeqCst);
-    }
-
-    /// How many connections are open.
-    pub fn connections(&self) -> usize {
-        lock(&self.core.open).len()
+        self.core.limits.set(model, per_minute);
     }
 
     /// The next `fault.times` requests it matches behave so, first pushed first.
@@ -257,14 +287,32 @@ impl Demo {
         lock(&self.core.faults).clear();
     }
 
-    /// What arrived so far, oldest first; of a long run the last thousand requests or 64 MB.
+    /// What arrived since the start or [`Demo::forget`], oldest first; of a long run the last thousand
+    /// requests or 64 MB.
     pub fn seen(&self) -> Vec<Seen> {
         lock(&self.core.journal).requests.iter().cloned().collect()
     }
 
+    /// How many inference requests arrived since the start, or since [`Demo::forget`].
+    pub fn count(&self) -> usize {
+        self.core.inferences.load(Ordering::SeqCst)
+    }
+
+    /// What arrived so far is not told of any more.
+    pub fn forget(&self) {
+        let forgotten = lock(&self.core.journal).forget();
+        drop(forgotten);
+        self.core.inferences.store(0, Ordering::SeqCst);
+    }
+
+    /// How many connections are open.
+    pub fn connections(&self) -> usize {
+        lock(&self.core.open).len()
+    }
+
     /// How many access tokens were given.
     pub fn token_fetches(&self) -> usize {
-        lock(&self.core.access_tokens).len()
+        self.core.token_fetches.load(Ordering::SeqCst)
     }
 
     /// Every access token given so far is answered with 401 `Jwt is expired` from now on.
@@ -389,25 +437,19 @@ struct Core {
     counter: AtomicU64,
     /// Access token → when it expires.
     access_tokens: Mutex<HashMap<String, Instant>>,
+    token_fetches: AtomicUsize,
+    deployments: Deployments,
+    /// Model → when it retires, where the catalogue is to say something else than it usually does.
+    retirements: Mutex<HashMap<String, String>>,
+    limits: Limits,
     faults: Mutex<Vec<Fault>>,
     cache: Mutex<HashSet<String>>,
     kept: Mutex<azure::Kept>,
     /// Marker key → requests that had it.
     marked: Mutex<HashMap<String, usize>>,
-    deployed: Mutex<Vec<Arc<Deployment>>>,
-    quotas: Mutex<Vec<Quota>>,
-    /// Model → date.
-    retirements: Mutex<Vec<(String, String)>>,
     journal: Mutex<Journal>,
     inferences: AtomicUsize,
     hung_up: AtomicUsize,
-}
-
-/// Requests of a model that are answered in a minute, over all its deployments.
-struct Quota {
-    model: String,
-    per_minute: u32,
-    sent: VecDeque<Instant>,
 }
 
 fn accept(listener: &TcpListener, core: &Arc<Core>) {
@@ -427,18 +469,19 @@ impl Core {
     fn new(address: SocketAddr, options: Options) -> Core {
         Core {
             address,
+            deployments: Deployments::new(options.deployments.as_deref()),
             options,
             stopping: AtomicBool::default(),
             open: Mutex::default(),
             counter: AtomicU64::default(),
             access_tokens: Mutex::default(),
+            token_fetches: AtomicUsize::default(),
+            retirements: Mutex::default(),
+            limits: Limits::default(),
             faults: Mutex::default(),
             cache: Mutex::default(),
             kept: Mutex::default(),
             marked: Mutex::default(),
-            deployed: Mutex::new(deployments::at_start()),
-            quotas: Mutex::default(),
-            retirements: Mutex::default(),
             journal: Mutex::default(),
             inferences: AtomicUsize::default(),
             hung_up: AtomicUsize::default(),
@@ -470,10 +513,7 @@ impl Core {
             let started = Instant::now();
             let early = self.queued(&head, true);
             let body = if early.is_some() { Vec::new() } else { connection.body(&head)? };
-            let entry = lock(&self.journal).add(&head, &body, port);
-            if matches!(place_of(&head), Some((Place::Inference, _))) {
-                self.inferences.fetch_add(1, Ordering::SeqCst);
-            }
+            let entry = self.noted(&head, &body, port);
             let (answer, fault) = match early {
                 Some(fault) => (Answer::guess(fault.status, fault.body_text()), fault),
                 None => self.respond(&head, &body),
@@ -495,6 +535,24 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// Its place in the journal.
+    fn noted(&self, head: &Head, body: &[u8], connection: u16) -> usize {
+        if matches!(place_of(head), Some((Place::Inference, _))) {
+            self.inferences.fetch_add(1, Ordering::SeqCst);
+        }
+        let seen = Seen {
+            method: head.method.clone(),
+            target: head.target.clone(),
+            headers: head.headers.clone(),
+            body: body.to_vec(),
+            connection,
+            ..Seen::default()
+        };
+        // What had to give way is freed when nobody waits for the journal any more.
+        let (entry, _oldest) = lock(&self.journal).add(seen);
+        entry
     }
 
     fn note(&self, entry: usize, change: impl FnOnce(&mut Seen)) {
@@ -534,9 +592,8 @@ impl Core {
                 self.authorize(head)?;
                 method(head, "GET")?;
                 let group = resource_group(head)?;
-                let deployed = self.deployed();
-                let list = || deployments::answer(&self.url(), head, group, &deployed);
-                Ok(self.with_queued(head, list))
+                let all = self.deployments.all();
+                Ok(self.with_queued(head, || deployments::answer(&all, &self.url(), head, group)))
             }
             Some((Place::Catalogue, _)) => {
                 self.authorize(head)?;
@@ -582,7 +639,8 @@ impl Core {
         name.map_or(Ok(()), |why| Err(ai_api_error(400, "01010001", &why, head.path())))
     }
 
-    /// Styles A (form), B (Basic and form) and C (Basic and query) of section 2; else 401.
+    /// Styles A (form), B (Basic and form) and C (Basic and query) of section 2; else 401. With a
+    /// certificate A without a secret.
     fn token(&self, head: &Head, body: &[u8]) -> Answer {
         let form_sent = head
             .header("content-type")
@@ -590,16 +648,17 @@ impl Core {
         let form = if form_sent { pairs(&String::from_utf8_lossy(body)) } else { Vec::new() };
         let query = pairs(head.query());
         let key = self.service_key();
-        let wanted = (text(&key, "clientid"), text(&key, "clientsecret"));
+        let secret = key.get("clientsecret").and_then(Value::as_str);
+        let wanted = (text(&key, "clientid"), secret);
         let grant = value(&form, "grant_type").or(value(&query, "grant_type"));
         let (given, refusal) = match head.header("authorization").and_then(basic) {
-            Some(given) => (Some(given), ("unauthorized", "Bad credentials")),
+            Some((id, secret)) => (Some((id, Some(secret))), ("unauthorized", "Bad credentials")),
             None => (
-                value(&form, "client_id").zip(value(&form, "client_secret")),
+                value(&form, "client_id").map(|id| (id, value(&form, "client_secret"))),
                 ("invalid_client", "Client authentication failed"),
             ),
         };
-        let right = given.as_ref().is_some_and(|(id, secret)| (&**id, &**secret) == wanted);
+        let right = given.is_some_and(|(id, secret)| (&*id, secret.as_deref()) == wanted);
         if !right || grant.as_deref() != Some("client_credentials") {
             return Answer::json(401, &json!({"error": refusal.0, "error_description": refusal.1}));
         }
@@ -611,11 +670,19 @@ impl Core {
         let seconds = self.options.token_expires_in;
         let scope = "aicore!b540.scenario.foundation-models.read uaa.resource";
         let jti = format!("{number:032x}");
-        let claims = json!({"jti": jti, "scope": scope, "padding": "demo ".repeat(200)});
+        let (issuer, tenant, padding) = (self.url(), &self.options.tenant, "demo ".repeat(200));
+        let claims =
+            json!({"jti": jti, "iss": issuer, "zid": tenant, "scope": scope, "padding": padding});
         let claims = URL_SAFE_NO_PAD.encode(claims.to_string());
         let access_token = format!("eyJhbGciOiJSUzI1NiJ9.{claims}.ZGVtbw");
         let expiry = Instant::now() + Duration::from_secs(seconds.min(u64::from(u32::MAX)));
-        lock(&self.access_tokens).insert(access_token.clone(), expiry);
+        self.token_fetches.fetch_add(1, Ordering::SeqCst);
+        let mut access_tokens = lock(&self.access_tokens);
+        if access_tokens.len() >= ACCESS_TOKENS_MAX {
+            access_tokens.retain(|_, expiry| *expiry > Instant::now());
+        }
+        access_tokens.insert(access_token.clone(), expiry);
+        drop(access_tokens);
         json!({
             "access_token": access_token,
             "token_type": "bearer",
@@ -636,39 +703,11 @@ impl Core {
         }
     }
 
-    /// Most service keys have no right to read it: only where a test has set a limit.
     fn admin(&self, head: &Head) -> Answer {
-        let quotas = lock(&self.quotas);
-        let limits = quotas.iter().map(|quota| (quota.model.clone(), quota.per_minute));
-        match head.path() {
-            _ if quotas.is_empty() => Answer::text(403, "RBAC: access denied"),
-            "/v2/admin/quota/model" => {
-                Answer::json(200, &catalogue::quota(&limits.collect::<Vec<_>>()))
-            }
-            "/v2/admin/resourceGroups" => Answer::json(200, &catalogue::resource_groups()),
-            _ => ai_api_error(404, "01020404", "No such resource", head.path()),
+        if !self.options.admin && self.limits.is_empty() {
+            return Answer::text(403, "RBAC: access denied");
         }
-    }
-
-    /// Whether the model's requests of this minute are used up; if not, this is one of them.
-    fn is_over_quota(&self, model: &str) -> bool {
-        let minute = Duration::from_millis(self.options.minute_ms);
-        let mut quotas = lock(&self.quotas);
-        let Some(quota) = quotas.iter_mut().find(|quota| quota.model == model) else {
-            return false;
-        };
-        while quota.sent.front().is_some_and(|sent| sent.elapsed() >= minute) {
-            quota.sent.pop_front();
-        }
-        let is_over = quota.sent.len() >= quota.per_minute as usize;
-        if !is_over {
-            quota.sent.push_back(Instant::now());
-        }
-        is_over
-    }
-
-    fn deployed(&self) -> Vec<Arc<Deployment>> {
-        lock(&self.deployed).clone()
+        admin::answer(&self.limits, &self.deployments, &self.options.tenant, head)
     }
 
     fn inference(&self, head: &Head, group: &str, body: &[u8]) -> Result<(Answer, Fault), Answer> {
@@ -677,15 +716,9 @@ impl Core {
             ai_api_error(404, "01020404", why, head.path())
         };
         let (id, suffix) = deployment_path(head.path()).ok_or_else(missing)?;
-        let is_it = |d: &&Arc<Deployment>| d.id == id && d.serves(group);
-        let deployment = lock(&self.deployed).iter().find(is_it).cloned().ok_or_else(missing)?;
-        let deployment = &*deployment;
+        let deployment = self.deployments.serving(id, group).ok_or_else(missing)?;
         let family = FAMILIES.iter().find(|f| f.executable == deployment.executable);
         let family = family.ok_or_else(missing)?;
-        if self.is_over_quota(deployment.model) {
-            let limited = Fault::status(429).answer_instead(family.error_body);
-            return Err(limited.unwrap_or_else(|| Answer::text(429, "TooManyRequests")));
-        }
         let kind = head.header("content-type").unwrap_or_default().split(';').next();
         let is_bare = body.is_empty() && suffix.starts_with(RESPONSES);
         if !is_bare
@@ -693,17 +726,22 @@ impl Core {
         {
             return Err(Answer::text(415, "Unsupported Media Type"));
         }
+        let minute = Duration::from_millis(self.options.minute_ms);
+        if head.method == "POST" && !self.limits.grants(&deployment, body, minute) {
+            let fault = Fault::status(429);
+            return Ok((fault.answer_instead(family.error_body).unwrap_or_else(missing), fault));
+        }
         let fault = match self.queued(head, false) {
             Some(fault) => fault,
             None => {
-                let before = azure::spoken_before(&self.kept, deployment, body);
+                let before = azure::spoken_before(&self.kept, &deployment, body);
                 let whole = before.as_deref().unwrap_or(body);
                 self.marked(whole).map_err(|why| ai_api_error(400, "0", &why, head.path()))?
             }
         };
         let number = self.counter.fetch_add(1, Ordering::SeqCst);
         let call = Call {
-            deployment,
+            deployment: &deployment,
             method: &head.method,
             suffix,
             query: head.query(),
@@ -744,6 +782,9 @@ impl Core {
             return Ok(marker.fault);
         }
         let mut counts = lock(&self.marked);
+        if counts.len() >= MARKED_MAX {
+            counts.clear();
+        }
         let count = counts.entry(marker.key).or_default();
         *count += 1;
         if *count > marker.fault.times { Ok(Fault::default()) } else { Ok(marker.fault) }
@@ -754,15 +795,30 @@ impl Core {
     }
 
     fn service_key(&self) -> Value {
-        json!({
+        let tenant = &self.options.tenant;
+        let is_usual = tenant == TENANT;
+        let (app, zone, secret) = match is_usual {
+            true => (APP, "demo-subaccount".to_owned(), "aaaa-bbbb$cccc+dddd=".to_owned()),
+            false => (&**tenant, format!("demo-{tenant}"), format!("aaaa-{tenant}$cccc+dddd=")),
+        };
+        let mut key = json!({
             "serviceurls": {"AI_API_URL": self.url()},
-            "appname": "11111111-2222-4333-8444-555555555555!b123456|aicore!b540",
-            "clientid": "sb-11111111-2222-4333-8444-555555555555!b123456|aicore!b540",
-            "clientsecret": "aaaa-bbbb$cccc+dddd=",
-            "identityzone": "demo-subaccount",
-            "identityzoneid": "99999999-8888-4777-8666-555555555555",
+            "appname": format!("{app}!b123456|aicore!b540"),
+            "clientid": format!("sb-{app}!b123456|aicore!b540"),
+            "identityzone": zone,
+            "identityzoneid": tenant,
             "url": self.url(),
-        })
+        });
+        match &self.options.certificate {
+            None => key["clientsecret"] = json!(secret),
+            Some(Certificate { chain, key: private, url }) => {
+                key["credential-type"] = json!("x509");
+                key["certificate"] = json!(chain);
+                key["key"] = json!(private);
+                key["certurl"] = if url.is_empty() { json!(self.url()) } else { json!(url) };
+            }
+        }
+        key
     }
 }
 
@@ -775,30 +831,25 @@ struct Journal {
 }
 
 impl Journal {
-    fn add(&mut self, head: &Head, body: &[u8], connection: u16) -> usize {
-        self.requests.push_back(Seen {
-            method: head.method.clone(),
-            target: head.target.clone(),
-            headers: head.headers.clone(),
-            body: body.to_vec(),
-            connection,
-            ..Seen::default()
-        });
-        self.body_bytes += body.len();
+    /// Its number, and what had to give way.
+    fn add(&mut self, seen: Seen) -> (usize, Vec<Seen>) {
+        self.body_bytes += seen.body.len();
+        self.requests.push_back(seen);
+        let mut oldest = Vec::new();
         while self.requests.len() > 1
             && (self.requests.len() > SEEN_MAX || self.body_bytes > SEEN_BODY_BYTES_MAX)
         {
-            let oldest = self.requests.pop_front();
-            self.body_bytes -= oldest.map_or(0, |seen| seen.body.len());
+            oldest.extend(self.requests.pop_front());
+            self.body_bytes -= oldest.last().map_or(0, |seen| seen.body.len());
             self.forgotten += 1;
         }
-        self.forgotten + self.requests.len() - 1
+        (self.forgotten + self.requests.len() - 1, oldest)
     }
 
-    fn forget(&mut self) {
+    fn forget(&mut self) -> VecDeque<Seen> {
         self.forgotten += self.requests.len();
-        self.requests.clear();
         self.body_bytes = 0;
+        std::mem::take(&mut self.requests)
     }
 
     fn entry(&mut self, number: usize) -> Option<&mut Seen> {
@@ -815,12 +866,13 @@ fn place_of(head: &Head) -> Option<(Place, &str)> {
     if path == "/oauth/token" {
         return Some((Place::Token, ""));
     }
-    let places = [
-        ("/v2/lm/scenarios/foundation-models/models", Place::Catalogue),
-        ("/v2/lm/", Place::Deployments),
-        ("/v2/admin/", Place::Admin),
-    ];
-    places.into_iter().find(|(start, _)| path.starts_with(start)).map(|(_, place)| (place, ""))
+    let place = match path {
+        "/v2/lm/scenarios/foundation-models/models" => Place::Catalogue,
+        _ if path.starts_with("/v2/lm/") => Place::Deployments,
+        _ if path.starts_with("/v2/admin/") => Place::Admin,
+        _ => return None,
+    };
+    Some((place, ""))
 }
 
 fn deployment_path(path: &str) -> Option<(&str, &str)> {
@@ -909,7 +961,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+const TENANT: &str = "99999999-8888-4777-8666-555555555555";
+const APP: &str = "11111111-2222-4333-8444-555555555555";
 const INFERENCE: &str = "/v2/inference/deployments/";
 const RESPONSES: &str = "responses/";
 const SEEN_MAX: usize = 1000;
 const SEEN_BODY_BYTES_MAX: usize = 64 << 20;
+/// From so many on, those that expired are forgotten, and are foreign ones then.
+const ACCESS_TOKENS_MAX: usize = 1000;
+/// So many keys of markers are counted, then all begin anew.
+const MARKED_MAX: usize = 20_000;

@@ -3,6 +3,8 @@
 
 #[path = "demo/bedrock.rs"]
 mod bedrock;
+#[path = "demo/pool.rs"]
+mod pool;
 #[path = "demo/responses.rs"]
 mod responses;
 
@@ -113,80 +115,6 @@ fn deployments_are_filtered_and_paged() {
     let target = format!("/v2/lm/configurations/{}", null["configurationId"].as_str().unwrap());
     let configuration = Client::new(&demo).send("GET", &target, &headers, b"").json();
     assert_eq!(configuration["parameterBindings"][0]["key"], "modelName");
-}
-
-#[test]
-fn what_is_deployed_can_change() {
-    let demo = demo();
-    let headers = headers(&demo);
-    let status = |id: &str| {
-        let target = format!("/v2/lm/deployments/{id}");
-        Client::new(&demo).send("GET", &target, &headers, b"").json()["status"].clone()
-    };
-    let asked = |id: &str| {
-        let target =
-            format!("/v2/inference/deployments/{id}/chat/completions?api-version=2024-10-21");
-        let body = json!({"messages": [{"role": "user", "content": "hi"}]}).to_string();
-        Client::new(&demo).send("POST", &target, &json_headers(&demo), body.as_bytes()).status
-    };
-    assert_eq!((status("dnew"), asked("dnew")), (Value::Null, 404));
-    assert!(demo.deploy("dnew", "gpt-4o") && !demo.deploy("dother", "no such model"));
-    assert_eq!((status("dnew"), asked("dnew")), (json!("RUNNING"), 200));
-    demo.set_status("dnew", "STOPPED");
-    assert_eq!((status("dnew"), asked("dnew")), (json!("STOPPED"), 404));
-    demo.undeploy("dnew");
-    assert_eq!(status("dnew"), Value::Null);
-    assert_eq!(demo.count(), 3);
-    demo.forget();
-    assert_eq!((demo.count(), demo.seen().len()), (0, 0));
-    demo.undeploy_all();
-    assert!(demo.config_json()["deployment_models"].as_object().unwrap().is_empty());
-}
-
-/// The fields of `models.json`, `quota_model.json` and `resource_groups.json`, as SAP documents them.
-#[test]
-fn the_catalogue_and_the_quota_are_told() {
-    let demo = demo();
-    let headers = headers(&demo);
-    let ask = |target: &str, headers: &str| Client::new(&demo).send("GET", target, headers, b"");
-    let catalogue = "/v2/lm/scenarios/foundation-models/models";
-    let entry = |model: &str| {
-        let all = ask(catalogue, &headers).json()["resources"].as_array().unwrap().clone();
-        all.into_iter().find(|entry| entry["model"] == model).unwrap_or_default()
-    };
-    assert_eq!(entry("gpt-4o")["versions"][0]["retirementDate"], "");
-    demo.retire("gpt-4o", "2026-10-14T00:00:00Z");
-    let version = &entry("gpt-4o")["versions"][0];
-    assert_eq!(version["retirementDate"], "2026-10-14T00:00:00Z");
-    assert_eq!(
-        (&version["deprecated"], &version["contextLength"]),
-        (&json!(true), &json!(128_000))
-    );
-    let scenarios = |model: &str| entry(model)["allowedScenarios"].as_array().unwrap().len();
-    assert_eq!((scenarios("gpt-4o"), scenarios("o4-mini")), (2, 1));
-    assert_eq!(scenarios("anthropic--claude-4.6-opus"), 2, "not deployed");
-    let bearer = format!("Authorization: Bearer {}\r\n", token(&demo));
-    assert_eq!(ask(catalogue, &bearer).status, 400, "without a resource group");
-    let quota = "/v2/admin/quota/model";
-    assert_eq!(ask(quota, &bearer).status, 403);
-    demo.limit("gpt-4o", 2);
-    let told = ask(quota, &bearer).json();
-    assert_eq!(told[0]["quotaDetails"][0]["limit"], 2);
-    assert_eq!(told[0]["quotaDetails"][0]["descriptors"]["modelName"], "gpt-4o");
-    assert_eq!(ask("/v2/admin/resourceGroups", &bearer).json()["count"], 2);
-    assert_eq!(ask(quota, "").status, 403);
-}
-
-#[test]
-fn requests_beyond_the_quota_are_refused_until_a_minute_is_over() {
-    let demo = Demo::start(Options { pace_ms: 0, minute_ms: 400, ..Options::default() }).unwrap();
-    demo.limit("gpt-4o", 2);
-    let hi = json!({"messages": [{"role": "user", "content": "hi"}]});
-    let asked = || chat(&demo, "gpt-4o", &hi).status;
-    assert_eq!([asked(), asked(), asked()], [200, 200, 429]);
-    assert_eq!(chat(&demo, "gpt-4o-mini", &hi).status, 200);
-    std::thread::sleep(Duration::from_millis(450));
-    assert_eq!(asked(), 200);
 }
 
 #[test]

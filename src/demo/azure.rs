@@ -76,7 +76,7 @@ fn no_chat(deployment: &Deployment) -> Answer {
 struct Completion<'a> {
     id: String,
     created: u64,
-    model: &'static str,
+    model: String,
     choices: Vec<Story>,
     fault: &'a Fault,
     /// What the ids of calls begin with.
@@ -103,7 +103,7 @@ impl Completion<'_> {
         Completion {
             id: format!("chatcmpl-Demo{:024}", call.number),
             created: now(),
-            model: call.deployment.answers_as,
+            model: call.deployment.answers_as.clone(),
             choices,
             fault: call.fault,
             call_id: format!("call_Demo{:018}", call.number),
@@ -351,7 +351,7 @@ fn inputs(request: &Map<String, Value>) -> Result<Vec<Input>, Answer> {
 }
 
 fn dimensions(request: &Map<String, Value>, deployment: &Deployment) -> Result<usize, Answer> {
-    let (usual, adjustable) = match deployment.model {
+    let (usual, adjustable) = match deployment.model.as_str() {
         "text-embedding-3-large" => (3072, true),
         model => (1536, model.starts_with("text-embedding-3")),
     };

@@ -1,5 +1,9 @@
 //! A prompt cache: what of a prompt was there before, up to its cache points. Real ones hold only
-//! prefixes of 1024 tokens and more, for minutes; this one any, for ever.
+//! prefixes of 1024 tokens and more, for minutes; this one any, for a
+//! long time.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -40,8 +44,8 @@ impl Counts {
 }
 
 pub(super) fn counts(call: &Call<'_>, parts: &[Part]) -> Counts {
-    let mut held = lock(call.cache);
-    let keys = keys(call.deployment.model, parts);
+    let mut held = held(call.cache);
+    let keys = keys(&call.deployment.model, parts);
     let read = keys.iter().rposition(|key| key.as_ref().is_some_and(|key| held.contains(key)));
     let (old, new) = parts.split_at(read.map_or(0, |last| last + 1));
     let mut counts = Counts { read: old.iter().map(|p| p.tokens).sum(), ..Counts::default() };
@@ -59,6 +63,20 @@ pub(super) fn counts(call: &Call<'_>, parts: &[Part]) -> Counts {
     counts
 }
 
+/// Whether the cache does not hold this yet, as it does from now on.
+pub(super) fn is_new(call: &Call<'_>, prefix: &str) -> bool {
+    held(call.cache).insert(STANDARD.encode(crate::auth::digest(prefix)))
+}
+
+/// The digests of what is held. A cache that holds very much begins anew.
+fn held(cache: &Mutex<HashSet<String>>) -> MutexGuard<'_, HashSet<String>> {
+    let mut held = lock(cache);
+    if held.len() >= HELD_MAX {
+        held.clear();
+    }
+    held
+}
+
 /// For each part with a point the digest of all up to there.
 fn keys(model: &str, parts: &[Part]) -> Vec<Option<String>> {
     let mut so_far = model.to_owned();
@@ -68,3 +86,5 @@ fn keys(model: &str, parts: &[Part]) -> Vec<Option<String>> {
     };
     parts.iter().map(key).collect()
 }
+
+const HELD_MAX: usize = 20_000;

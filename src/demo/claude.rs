@@ -83,7 +83,7 @@ impl Message<'_> {
 
     fn message(&self, content: &str, reason: &str, sequence: &str, output: usize) -> String {
         object(&[
-            ("model", quoted(self.call.deployment.answers_as)),
+            ("model", quoted(&self.call.deployment.answers_as)),
             ("id", quoted(&format!("msg_bdrk_01Demo{:020}", self.call.number))),
             ("type", quoted("message")),
             ("role", quoted("assistant")),

@@ -27,15 +27,20 @@ pub(super) fn serve(call: &Call<'_>) -> Result<Answer, Answer> {
 pub(super) fn error_body(status: u16) -> Option<String> {
     let message = match status {
         401 | 403 | 413 | 503 | 504 => return None,
-        429 => "You are past the per minute request limit, please wait and try again later.",
+        429 => RATE_LIMITED,
         _ => "internal server error, as asked for (demo)",
     };
     Some(json!({ "message": message }).to_string())
 }
 
-/// A stream that fails ends in a `message-end` that says so.
-pub(super) fn error_frame(_: &Call<'_>) -> String {
-    let delta = json!({"error": "the model failed (demo)", "finish_reason": "ERROR"});
+/// A stream that fails ends in a `message-end` that says so. Left open: a rate limit there, which is
+/// taken to be told in the words of the status.
+pub(super) fn error_frame(call: &Call<'_>) -> String {
+    let why = match call.fault.error_after {
+        Some(0) => RATE_LIMITED,
+        _ => "the model failed (demo)",
+    };
+    let delta = json!({"error": why, "finish_reason": "ERROR"});
     json!({"type": "message-end", "delta": delta}).to_string()
 }
 
@@ -250,3 +255,6 @@ fn score(query: &Value, document: &Value) -> f64 {
 
 const THOUGHT: &str = "I am asked something, and I know what a demo says.";
 const PLAN: &str = "I will use the tools I was given.";
+
+const RATE_LIMITED: &str =
+    "You are past the per minute request limit, please wait and try again later.";

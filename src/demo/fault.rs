@@ -17,10 +17,10 @@ pub enum Place {
     Inference,
     /// `POST /oauth/token`, before the credentials are looked at.
     Token,
-    /// `GET /v2/lm/…`, after the access token and the resource group were found good; but not the
-    /// catalogue.
+    /// `GET /v2/lm/…` but for the catalogue, after the access token and the resource group were
+    /// found good.
     Deployments,
-    /// `GET /v2/lm/scenarios/foundation-models/models`, the same.
+    /// `GET /v2/lm/scenarios/foundation-models/models`, after the same.
     Catalogue,
     /// `GET /v2/admin/…`, after the access token was found good.
     Admin,
@@ -172,6 +172,12 @@ impl Fault {
     /// The same with this body (`{}`, plain text).
     pub fn answer(status: u16, body: &str) -> Fault {
         Fault { status, body: Some(body.to_owned()), ..Fault::default() }
+    }
+
+    /// One inference request is answered with a stream, of status 200, that tells of a rate limit
+    /// and of nothing else, as its family does. Only a request for a stream is.
+    pub fn throttled() -> Fault {
+        Fault { error_after: Some(0), ..Fault::default() }
     }
 
     /// With this header too.

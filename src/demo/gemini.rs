@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::http::Framing;
 use super::spaced::spaced;
 use super::story::{Choice, End, Format, Prompt, Story, Tool, ToolCall, tokens, vector};
-use super::{Answer, Call, Deployment, lock};
+use super::{Answer, Call, Deployment, cache};
 use check::{google_error, refusal};
 
 pub(super) fn serve(call: &Call<'_>) -> Result<Answer, Answer> {
@@ -89,7 +89,7 @@ fn as_array(frames: Vec<String>) -> Vec<String> {
 /// An answer before it is written either way.
 struct Generated {
     id: String,
-    model: &'static str,
+    model: String,
     /// What is shown of the thoughts.
     thought: Option<&'static str>,
     /// Signs texts too.
@@ -115,7 +115,7 @@ impl Generated {
         let spoken = story.tokens() * count as usize;
         Generated {
             id: format!("Demo{:012}", call.number),
-            model: call.deployment.answers_as,
+            model: call.deployment.answers_as.clone(),
             thought: shown.then_some(THOUGHT),
             signs_text: check::is_third_generation(call.deployment),
             finish: call.fault.stop_reason.clone().unwrap_or(finish.to_owned()),
@@ -254,7 +254,7 @@ fn usage(prompt: usize, spoken: usize, thinking: usize, cached: usize) -> Value 
 fn cached(call: &Call<'_>, request: &Value) -> usize {
     let start = format!("{} {}", request["systemInstruction"], request["contents"][0]);
     let key = format!("gemini {} {start}", call.deployment.model);
-    let is_new = lock(call.cache).insert(key);
+    let is_new = cache::is_new(call, &key);
     if is_new { 0 } else { tokens(start.len()).min(prompt_tokens(request)) }
 }
 

@@ -23,15 +23,19 @@ pub(super) fn serve(call: &Call<'_>) -> Result<Answer, Answer> {
 pub(super) fn error_body(status: u16) -> Option<String> {
     let (message, kind) = match status {
         401 | 403 | 413 | 503 | 504 => return None,
-        429 => ("Rate limit is exceeded. Try again later.", "RateLimitError"),
+        429 => (RATE_LIMITED, "RateLimitError"),
         _ => ("Something went wrong, as asked for (demo).", "InternalServerError"),
     };
     Some(check::error_object(status, message, kind).to_string())
 }
 
-/// Amid a stream vLLM puts the object under `error`.
-pub(super) fn error_frame(_: &Call<'_>) -> String {
-    let error = check::error_object(500, "The engine died (demo).", "InternalServerError");
+/// Amid a stream vLLM puts the object under `error`. Left open: a rate limit there, which is taken to
+/// be the same.
+pub(super) fn error_frame(call: &Call<'_>) -> String {
+    let error = match call.fault.error_after {
+        Some(0) => check::error_object(429, RATE_LIMITED, "RateLimitError"),
+        _ => check::error_object(500, "The engine died (demo).", "InternalServerError"),
+    };
     json!({ "error": error }).to_string()
 }
 
@@ -49,7 +53,7 @@ fn chat(call: &Call<'_>) -> Result<Answer, Answer> {
 struct Completion {
     id: String,
     created: u64,
-    model: &'static str,
+    model: String,
     thought: Option<&'static str>,
     story: Story,
     /// The id of the n-th call.
@@ -76,7 +80,7 @@ impl Completion {
         Completion {
             id: format!("chatcmpl-{:032x}", call.number),
             created: now(),
-            model: call.deployment.model,
+            model: call.deployment.model.clone(),
             thought,
             call_id: if is_mistral { mistral_call_id } else { call_id },
             number: call.number,
@@ -240,3 +244,5 @@ fn embeddings(call: &Call<'_>) -> Result<Answer, Answer> {
 }
 
 const THOUGHT: &str = "The user wants an answer. I am a demo, so I say what I always say.";
+
+const RATE_LIMITED: &str = "Rate limit is exceeded. Try again later.";

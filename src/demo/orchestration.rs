@@ -4,8 +4,6 @@
 //! became. Reasoning comes in the older spelling, where what is not there is an empty string.
 
 mod check;
-
-pub(super) use check::models;
 mod template;
 
 use base64::Engine as _;
@@ -15,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::openai::{most_tokens, now, present, prompt, prompt_tokens};
 use super::spaced::spaced;
 use super::story::{End, Story, ToolCall, thirds, tokens, vector, words, woven};
-use super::{Answer, Call, lock};
+use super::{Answer, Call, cache};
 use check::{Asked, Trouble};
 
 pub(super) fn serve(call: &Call<'_>) -> Result<Answer, Answer> {
@@ -261,7 +259,7 @@ fn usage(call: &Call<'_>, asked: &Asked, spoken: usize) -> Value {
     if asked.is_anthropic() {
         let key = format!("orchestration {} {}", asked.answers_as, asked.cache_prefix);
         let part = if asked.cache_prefix.is_empty() { 0 } else { prompt / 2 };
-        let is_new = part > 0 && lock(call.cache).insert(key);
+        let is_new = part > 0 && cache::is_new(call, &key);
         let (read, written) = if is_new { (0, part) } else { (part, 0) };
         usage["prompt_tokens"] = json!(prompt - part);
         usage["prompt_tokens_details"] = json!({

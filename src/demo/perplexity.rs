@@ -41,7 +41,7 @@ pub(super) fn error_frame(_: &Call<'_>) -> String {
 struct Completion {
     id: String,
     created: u64,
-    model: &'static str,
+    model: String,
     story: Story,
     finish: String,
     prompt_tokens: usize,
@@ -54,7 +54,7 @@ impl Completion {
         Completion {
             id: format!("00000000-0000-4000-8000-{:012x}", call.number),
             created: now(),
-            model: call.deployment.model,
+            model: call.deployment.model.clone(),
             finish: call.fault.stop_reason.clone().unwrap_or(finish.to_owned()),
             story,
             prompt_tokens: prompt_tokens(request),

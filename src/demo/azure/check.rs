@@ -101,7 +101,7 @@ fn reasoning(request: &Object, deployment: &Deployment) -> Result<(), Answer> {
 
 /// More than the model gives is refused (the vendor's own words).
 fn limit(request: &Object, deployment: &Deployment) -> Result<(), Answer> {
-    let most = match deployment.model {
+    let most = match deployment.model.as_str() {
         model if model.starts_with("gpt-4o") => 16_384,
         model if model.starts_with("gpt-4.1") => 32_768,
         model if model.starts_with('o') => 100_000,

@@ -74,7 +74,7 @@ pub(in super::super) struct Check<'a> {
 
 impl<'a> Check<'a> {
     pub fn new(call: &'a Call<'_>) -> Check<'a> {
-        let (model, answers_as) = (Model::of(call.deployment), call.deployment.answers_as);
+        let (model, answers_as) = (Model::of(call.deployment), &call.deployment.answers_as);
         Check { model, answers_as, fault: call.fault, points: Vec::new() }
     }
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::shape::{ANY_OBJECT, Field, Misfit, Shape, TEXTS, Why, may, must};
-use super::super::{Answer, Call};
+use super::super::{Answer, Call, catalogue};
 use super::signature;
 use super::template::Template;
 
@@ -120,8 +120,8 @@ fn asked(request: &Value, module: &Value) -> Result<Asked, Trouble> {
     let templated = templated(request, prompt)?;
     let model = module["model"]["name"].as_str().unwrap_or_default();
     let version = module["model"]["version"].as_str().unwrap_or("latest");
-    let known = MODELS.iter().find(|(name, _)| *name == model);
-    let Some((_, answers_as)) = known.filter(|_| version == "latest") else {
+    let known = catalogue::orchestrated(model);
+    let Some(answers_as) = known.filter(|_| version == "latest") else {
         let why = format!("400 - LLM Module: Model {model} in version {version} not found.");
         return Err(Trouble::new(400, &why, LLM).with_templated(&templated));
     };
@@ -284,30 +284,6 @@ fn misfit_trouble(misfit: &Misfit) -> Trouble {
     })
 }
 
-/// The names of what it serves.
-pub(in crate::demo) fn models() -> impl Iterator<Item = &'static str> {
-    MODELS.iter().map(|(name, _)| *name).chain(EMBEDDING_MODELS.iter().map(|(name, _)| *name))
-}
-
-/// What orchestration serves, and the name the model answers with.
-const MODELS: &[(&str, &str)] = &[
-    ("gpt-4o", "gpt-4o-2024-08-06"),
-    ("gpt-4o-mini", "gpt-4o-mini-2024-07-18"),
-    ("gpt-4.1", "gpt-4.1-2025-04-14"),
-    ("gpt-5", "gpt-5-2025-08-07"),
-    ("gpt-5-mini", "gpt-5-mini-2025-08-07"),
-    ("o3", "o3-2025-04-16"),
-    ("anthropic--claude-4.5-sonnet", "claude-sonnet-4-5-20250929"),
-    ("anthropic--claude-4.5-haiku", "claude-haiku-4-5-20251001"),
-    ("anthropic--claude-4.6-opus", "claude-opus-4-6"),
-    ("gemini-2.5-pro", "gemini-2.5-pro"),
-    ("gemini-2.5-flash", "gemini-2.5-flash"),
-    ("gemini-3.5-flash", "gemini-3.5-flash"),
-    ("mistralai--mistral-medium-instruct", "mistral-medium-2505"),
-    ("amazon--nova-pro", "nova-pro"),
-    ("cohere--command-a-reasoning", "command-a-reasoning-08-2025"),
-    ("sonar-pro", "sonar-pro"),
-];
 /// With their dimensions.
 const EMBEDDING_MODELS: &[(&str, usize)] = &[
     ("text-embedding-3-small", 1536),

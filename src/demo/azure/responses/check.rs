@@ -206,7 +206,7 @@ fn only_functions(tools: &[Value], deployment: &Deployment) -> Result<(), Answer
         [one] => (*one).to_owned(),
         [most @ .., last] => format!("{} and {last}", most.join(", ")),
     };
-    let model = deployment.model;
+    let model = &deployment.model;
     let why = format!("The following tools are not allowed for model '{model}': {listed}.");
     Err(refusal(&why, json!("tools"), Value::Null))
 }

@@ -10,7 +10,7 @@ use super::super::super::{Answer, Deployment, lock};
 /// Of all deployments, by their ids.
 #[derive(Default)]
 pub(in crate::demo) struct Kept {
-    of: HashMap<&'static str, VecDeque<Entry>>,
+    of: HashMap<String, VecDeque<Entry>>,
 }
 
 pub(super) struct Entry {
@@ -56,7 +56,7 @@ impl Entry {
 
 impl Kept {
     pub(super) fn put(&mut self, deployment: &Deployment, entry: Entry) {
-        let entries = self.of.entry(deployment.id).or_default();
+        let entries = self.of.entry(deployment.id.clone()).or_default();
         entries.push_back(entry);
         while entries.len() > KEPT_MAX {
             entries.pop_front();
@@ -69,17 +69,26 @@ impl Kept {
         deployment: &Deployment,
         id: &str,
     ) -> Result<&mut Entry, Answer> {
-        let entries = self.of.get_mut(deployment.id);
+        let entries = self.of.get_mut(&deployment.id);
         let mut entries = entries.into_iter().flatten();
         entries.find(|entry| entry.id == id).ok_or_else(|| missing(id))
     }
 
     pub(super) fn remove(&mut self, deployment: &Deployment, id: &str) -> Result<(), Answer> {
         self.entry(deployment, id)?;
-        if let Some(entries) = self.of.get_mut(deployment.id) {
+        if let Some(entries) = self.of.get_mut(&deployment.id) {
             entries.retain(|entry| entry.id != id);
         }
         Ok(())
+    }
+
+    /// All that a deployment keeps.
+    pub(in crate::demo) fn forget(&mut self, deployment: &str) {
+        self.of.remove(deployment);
+    }
+
+    pub(in crate::demo) fn clear(&mut self) {
+        self.of.clear();
     }
 
     /// All that a response was made of, what it followed included, and itself; `None` for an
@@ -120,7 +129,7 @@ impl Kept {
     }
 
     fn entries(&self, deployment: &Deployment) -> impl Iterator<Item = &Entry> {
-        self.of.get(deployment.id).into_iter().flatten()
+        self.of.get(&deployment.id).into_iter().flatten()
     }
 }
 

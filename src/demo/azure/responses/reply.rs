@@ -94,7 +94,7 @@ impl Reply<'_> {
         numbered(events, 0)
     }
 
-    /// What a stream says of a rate limit, in two events.
+    /// What a stream says of a rate limit, in two events. It has begun before.
     pub fn throttled(&self) -> Vec<String> {
         let error = json!({
             "type": "too_many_requests",
@@ -102,11 +102,15 @@ impl Reply<'_> {
             "message": "Too Many Requests (demo)",
             "param": null,
         });
-        let events = vec![
+        let first = self.fault.error_after.unwrap_or(0);
+        let mut events = vec![
             json!({"type": "response.failed", "response": self.begun("failed")}),
             json!({"type": "error", "error": error}),
         ];
-        numbered(events, self.fault.error_after.unwrap_or(0))
+        if first == 0 {
+            events.insert(0, json!({"type": "response.created", "response": self.begun}));
+        }
+        numbered(events, first)
     }
 
     fn status(&self) -> &'static str {
