@@ -30,6 +30,9 @@
 //! - tiny_http never sees a socket of the network; nothing is written towards it but policed heads.
 //! - No key, secret, access token, header or prompt is in any log at any level.
 //! - A client's URL is fetched from judged addresses of the public internet only, or from where the configuration says.
+//! - A relay never changes. A request is served from beginning to end by one; what a new configuration or a discovery changes is
+//!   another relay ([`live`]), which takes over what was learnt.
+//! - Another deployment is asked only while the client has seen nothing of an answer and AI Core has not begun one.
 //! - A limit on everything, named with its unit. No lock is held over I/O, but the one that orders heads towards tiny_http.
 //! - Each external crate has one home: swapping it touches one module. [`demo`] is a program of its own and has its own.
 //!
@@ -86,7 +89,10 @@
 //! | a deployment of a tenant's own scenario; one whose URL is not of the AI API's host | ours if AI Core names a model; left out, and warned of | [`deployed`] [`discovery`] |
 //! | a limit of 0 requests a minute; limits of single versions | none is told; that of all versions, else the least | [`quota`] |
 //! | a model of which the catalogue does not say whether orchestration serves it | it does not | [`catalogue`] |
-//! | whether Retry-After comes with a 429 | passed on if it does, never invented | [`upstream_error`] |
+//! | whether Retry-After comes with a 429 | passed on if it does; where several could answer, it says when the first of them can again | [`upstream_error`] [`relay`] |
+//! | Retry-After as a date, which no recording has | not read: as if it were not there | [`relay`] |
+//! | how AI Core's minute of requests begins | a sliding one, which is never more than any other | [`balance`] |
+//! | a 429 where the tenant has more deployments of the model | its other tenants first, then those: a limit of tokens may be the deployment's own | [`balance`] |
 //!
 //! # What was decided otherwise than the first design
 //!
@@ -100,6 +106,8 @@
 //! - A client's request decides how its reply is written ([`dialect::ReplyWriter`]): the Responses API repeats it.
 //! - A conversion between two grammars is a [`convert::Conversion`], so that the relay has one story for both ways.
 //! - Families that speak OpenAI's grammar with quirks (vLLM, Perplexity) pass too; `mend` changes what SDKs stumble over.
+//! - Where a model has several deployments is not written in `models` but in [`balance`], which knows no URLs; where
+//!   conversations are in [`affinity`], a bounded table, for what hashes alone decide cannot be weighted or moved.
 //! - The demo parses requests itself: it has to cut connections mid-frame and answer before a body is read.
 
 #![forbid(unsafe_code)]
