@@ -40,12 +40,15 @@ struct Kept {
     old: HashMap<u64, Entry>,
 }
 
-#[derive(Debug, Clone)]
+/// Without an allocation of its own: thousands of small ones that stay would hold whole pages.
+#[derive(Debug, Clone, Copy)]
 struct Entry {
-    /// Of a deployment.
-    mark: String,
+    mark: Mark,
     at: Instant,
 }
+
+/// A deployment's: so many hexadecimal digits.
+type Mark = [u8; 8];
 
 /// What a conversation is known by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,16 +85,16 @@ impl Affinity {
     }
 
     /// The mark of the deployment it is with.
-    pub fn find(&self, key: Key, now: Instant) -> Option<String> {
+    pub fn find(&self, key: Key, now: Instant) -> Option<Mark> {
         if key.is_new {
             return None;
         }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = match kept.young.get(&key.hash) {
-            Some(entry) => entry.clone(),
+            Some(entry) => *entry,
             None => {
                 let entry = kept.old.remove(&key.hash)?;
-                kept.add(key.hash, entry.clone());
+                kept.add(key.hash, entry);
                 entry
             }
         };
@@ -100,10 +103,11 @@ impl Affinity {
 
     /// The deployment with this mark is asked.
     pub fn note(&self, key: Key, mark: &str, now: Instant) {
+        let Ok(mark) = Mark::try_from(mark.as_bytes()) else { return };
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         match kept.young.get_mut(&key.hash) {
             Some(entry) if entry.mark == mark => entry.at = now,
-            _ => kept.add(key.hash, Entry { mark: mark.to_owned(), at: now }),
+            _ => kept.add(key.hash, Entry { mark, at: now }),
         }
     }
 }
@@ -268,15 +272,15 @@ mod tests {
         let first = key(&affinity, r#"[{"role":"user"}]"#);
         let later = key(&affinity, r#"[{"role":"user"},{"role":"assistant"}]"#);
         assert_eq!(affinity.find(later, now), None);
-        affinity.note(first, "a", now);
+        affinity.note(first, "aaaaaaaa", now);
         assert_eq!(affinity.find(first, now), None, "what begins takes its turn");
-        assert_eq!(affinity.find(later, now).as_deref(), Some("a"));
-        affinity.note(later, "b", now);
-        assert_eq!(affinity.find(later, now).as_deref(), Some("b"));
+        assert_eq!(affinity.find(later, now), Some(*b"aaaaaaaa"));
+        affinity.note(later, "bbbbbbbb", now);
+        assert_eq!(affinity.find(later, now), Some(*b"bbbbbbbb"));
         assert_eq!(affinity.find(later, now + AGE_MAX), None);
         let named = affinity.named("m", br#""key""#);
-        affinity.note(named, "c", now);
-        assert_eq!(affinity.find(named, now).as_deref(), Some("c"), "a name holds from the start");
+        affinity.note(named, "cccccccc", now);
+        assert_eq!(affinity.find(named, now), Some(*b"cccccccc"), "a name holds from the start");
     }
 
     #[test]
@@ -284,7 +288,7 @@ mod tests {
         let (affinity, now) = (Affinity::default(), Instant::now());
         let named = |n: usize| affinity.named("m", n.to_string().as_bytes());
         for n in 0..5 * ENTRIES_MAX {
-            affinity.note(named(n), "a", now);
+            affinity.note(named(n), "aaaaaaaa", now);
             assert!(affinity.find(named(0), now).is_some(), "{n}");
         }
         assert_eq!(affinity.find(named(1), now), None);

@@ -45,6 +45,8 @@ const DAY_SECONDS: u64 = 24 * 3600;
 
 /// The access tokens of one service key.
 pub struct Credentials {
+    /// For the log: `subaccount "name": `, nothing where there is but one.
+    whose: String,
     url: Url,
     body: String,
     certificate: Option<Certificate>,
@@ -98,7 +100,16 @@ impl Credentials {
             }
         };
         let (state, fetched) = (Mutex::default(), Condvar::new());
-        Ok(Credentials { url, body, certificate, state, fetched })
+        Ok(Credentials { whose: String::new(), url, body, certificate, state, fetched })
+    }
+
+    /// As the log is to call them.
+    pub fn of(self, subaccount: &str) -> Credentials {
+        let whose = match subaccount {
+            "default" => String::new(),
+            name => format!("subaccount {name:?}: "),
+        };
+        Credentials { whose, ..self }
     }
 
     /// When the service key's certificate expires, where it has one that says so.
@@ -186,7 +197,7 @@ impl Credentials {
                 state.failure = None;
             }
             Err(error) => {
-                log::warn!("{:?}", error.to_string());
+                log::warn!("{}{:?}", self.whose, error.to_string());
                 state.failure = Some((error.clone(), Instant::now()));
             }
         }
@@ -242,7 +253,7 @@ impl Credentials {
             .map_err(|_| no_token())?;
         let life = answer.expires_in.map_or(LIFE_DEFAULT, Duration::from_secs).min(LIFE_MAX);
         let margin = MARGIN.min(life / 2);
-        log::info!("New access token, valid for {} s", life.as_secs());
+        log::info!("{}New access token, valid for {} s", self.whose, life.as_secs());
         Ok(Arc::new(AccessToken {
             authorization,
             renew_at: asked_at + (life - margin),

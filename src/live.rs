@@ -236,7 +236,8 @@ impl Keeper {
         };
         let (old, new) = (names(&before), names(&next));
         for (what, names) in [("new", &new - &old), ("gone", &old - &new)] {
-            if !names.is_empty() {
+            // At the start all are new.
+            if !names.is_empty() && !old.is_empty() {
                 let names: Vec<_> = names.into_iter().collect();
                 log::info!("models that are {what}: {}", names.join(", "));
             }

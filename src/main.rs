@@ -174,8 +174,13 @@ fn hints(base_url: &str, is_demo: bool, ca: Option<&Path>) -> String {
 fn models(relay: &Relay, config: &Config) -> String {
     let mut text = String::from("Models:\n");
     for model in relay.models.all() {
-        let ids: Vec<&str> = model.deployments.iter().map(|d| d.id.as_str()).collect();
+        let ids: Vec<String> = model.deployments.iter().map(|d| d.place()).collect();
         let _ = writeln!(text, "  {} → {} {}", model.name, model.family.name, ids.join(", "));
+    }
+    if relay.models.all().is_empty() {
+        text.push_str(
+            "  none: nothing runs in the resource group, or AI Core cannot be asked now\n",
+        );
     }
     for (name, target) in &config.aliases {
         let _ = writeln!(text, "  {name} → alias of {target}");

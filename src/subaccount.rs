@@ -49,12 +49,13 @@ impl Subaccount {
             HeaderText::new(group)
                 .map_err(|e| format!("{}: {e}", config::field(&config.path, "resource_group")))
         });
+        let credentials = Credentials::new(&config.service_key, &key_path, settings)?;
         let tenant = config.service_key.identity_zone_id.as_deref().map(HeaderText::new);
         Ok(Subaccount {
             name: config.name.clone(),
             key: config.service_key.clone(),
             resource_groups: config.resource_groups.clone(),
-            credentials: Arc::new(Credentials::new(&config.service_key, &key_path, settings)?),
+            credentials: Arc::new(credentials.of(&config.name)),
             groups: groups.collect::<Result<_, _>>()?,
             tenant: tenant.transpose().map_err(|e| format!("identityzoneid: {e}"))?,
             configurations: Mutex::default(),

@@ -44,8 +44,12 @@ impl Reader {
         self.problems.push(Problem { path: path.into(), why: why.into() });
     }
 
+    /// Of several subaccounts each may say the same.
     pub fn warn(&mut self, path: impl Into<String>, why: impl Into<String>) {
-        self.warnings.push(Problem { path: path.into(), why: why.into() });
+        let warning = Problem { path: path.into(), why: why.into() };
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
     }
 
     pub fn wrong_kind(&mut self, path: &str, found: &Json, wanted: &str) {

@@ -47,14 +47,14 @@ impl Relay {
     /// conversation is; these take no turn, so that all others are spread evenly.
     fn order<'a>(&self, model: &'a Model, call: &Call<'_>) -> Result<Vec<&'a Deployment>, Error> {
         let now = Instant::now();
-        let place = |mark: &str| model.deployments.iter().position(|d| d.mark == mark);
+        let place = |mark: &[u8]| model.deployments.iter().position(|d| d.mark.as_bytes() == mark);
         let owner = call.owner.as_ref();
         if let Some(owner) = owner.filter(|owner| owner.bound_by.is_some()) {
-            let bound = place(&owner.mark).and_then(|place| model.deployments.get(place));
+            let bound = place(owner.mark.as_bytes()).and_then(|place| model.deployments.get(place));
             return Ok(bound.into_iter().collect());
         }
         let preferred = match owner {
-            Some(owner) => place(&owner.mark),
+            Some(owner) => place(owner.mark.as_bytes()),
             None => call.conversation.and_then(|key| place(&self.affinity.find(key, now)?)),
         };
         let order = model.lanes.order(preferred, now);
