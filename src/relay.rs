@@ -426,27 +426,46 @@ impl Relay {
     /// for.
     #[inline(never)]
     fn look_up<'a>(&self, exchange: &Rc<Exchange>, model: &'a Model) -> Result<&'a Model, Error> {
-        let mut deployed = Deployed::Unknown;
+        let mut failure = None;
         for deployment in &model.deployments {
-            let of = |what: &str, id: &str| {
-                let (path, group) = (format!("/lm/{what}/{id}"), deployment.group());
-                deployment.subaccount.ask(&self.aicore, &path, group, Some(exchange.clone()))
-            };
-            deployed = match of("deployments", &deployment.id)? {
-                Told::This(body) => deployed::of_deployment(&body),
-                Told::NotThere => continue,
-                Told::Nothing => return Ok(model),
-            };
-            if let Deployed::Configuration(id) = &deployed {
-                deployed = match of("configurations", id)? {
-                    Told::This(body) => deployed::of_configuration(&body),
-                    Told::NotThere => Deployed::Unknown,
-                    Told::Nothing => return Ok(model),
-                };
+            match self.ask_what_is_deployed(exchange, deployment) {
+                Ok(Some(Deployed::Unknown)) => {}
+                Ok(Some(deployed)) => {
+                    return model.found(deployed).map_err(|what| Error::BadReply { what });
+                }
+                Ok(None) => return Ok(model),
+                Err(Error::ClientGone) => return Err(Error::ClientGone),
+                // Another subaccount may know.
+                Err(error) => failure = Some(error),
             }
-            break;
         }
-        model.found(deployed).map_err(|what| Error::BadReply { what })
+        match failure {
+            Some(error) => Err(error),
+            None => model.found(Deployed::Unknown).map_err(|what| Error::BadReply { what }),
+        }
+    }
+
+    /// `None`: the service key may not ask.
+    fn ask_what_is_deployed(
+        &self,
+        exchange: &Rc<Exchange>,
+        deployment: &Deployment,
+    ) -> Result<Option<Deployed>, Error> {
+        let of = |what: &str, id: &str| {
+            let (path, group) = (format!("/lm/{what}/{id}"), deployment.group());
+            deployment.subaccount.ask(&self.aicore, &path, group, Some(exchange.clone()))
+        };
+        let deployed = match of("deployments", &deployment.id)? {
+            Told::This(body) => deployed::of_deployment(&body),
+            Told::NotThere => Deployed::Unknown,
+            Told::Nothing => return Ok(None),
+        };
+        let Deployed::Configuration(id) = &deployed else { return Ok(Some(deployed)) };
+        Ok(match of("configurations", id)? {
+            Told::This(body) => Some(deployed::of_configuration(&body)),
+            Told::NotThere => Some(Deployed::Unknown),
+            Told::Nothing => None,
+        })
     }
 
     /// Gets what URLs name, which is to be put into the request itself.

@@ -417,6 +417,21 @@ fn a_response_goes_on_where_it_is() {
     }
 }
 
+/// Any of the subaccounts can tell what a name of one's own stands for.
+#[test]
+fn a_name_of_ones_own_is_looked_up_where_it_can_be() {
+    let mut pool = Pool::configured(2, |json| {
+        for subaccount in json["subAccounts"].as_object_mut().unwrap().values_mut() {
+            let models = &mut subaccount["deployment_models"];
+            *models = json!({"mine": models[CLAUDE].take()});
+        }
+    });
+    drop(pool.demos.remove(0));
+    let reply = pool.chat(&hi("mine"));
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert!(inferences(&pool.demos[0])[0].target.ends_with("/invoke"));
+}
+
 // ── quotas ───────────────────────────────────────────────────────────────────────────────────────
 
 /// AI Core tells how many requests a minute it takes: who has used them up is not asked, and no client hears of a limit.

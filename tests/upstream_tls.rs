@@ -283,6 +283,7 @@ impl Binary {
             .arg(config)
             .env("HTTPS_PROXY", proxy)
             .env_remove("NO_PROXY")
+            .env_remove("PROXY_KEYS")
             .env_remove("no_proxy")
             .stdout(Stdio::piped())
             .spawn()

@@ -99,7 +99,8 @@ impl Environment {
             return None;
         }
         let source = file.display().to_string();
-        let json = read_file(reader, if self.get(FILE).is_some() { FILE } else { PROFILE }, &file)
+        let named = [FILE, PROFILE].into_iter().find(|name| self.get(name).is_some());
+        let json = read_file(reader, named.unwrap_or(&source), &file)
             .and_then(|text| parsed(reader, &source, &text));
         let wrong = Found { key: None, resource_group: None, source: source.clone() };
         let Some(json) = json else { return Some(wrong) };
@@ -127,7 +128,8 @@ impl Environment {
         let named = |name: &str| format!("{at}{name}");
         let api_url = reader.required_url(&named(BASE_URL), self.json(BASE_URL).as_ref());
         let client_id = reader.required_secret(&named(ID), self.json(ID).as_ref());
-        let given = [SECRET, CERT, CERT_FILE].map(|name| self.get(name).is_some());
+        let kinds = [(SECRET, SECRET), (CERT, KEY), (CERT_FILE, KEY_FILE)];
+        let given = kinds.map(|(a, b)| self.get(a).or(self.get(b)).is_some());
         let (proof, token_url) = match given {
             [_, false, false] => {
                 let secret = reader.required_secret(&named(SECRET), self.json(SECRET).as_ref());
@@ -145,8 +147,9 @@ impl Environment {
                 (certificate(chain, key), self.cert_url(reader, at))
             }
             _ => {
-                let names = [SECRET, CERT, CERT_FILE].into_iter().zip(given);
-                let names: Vec<_> = names.filter(|(_, is)| *is).map(|(name, _)| name).collect();
+                let there = |(a, b)| if self.get(a).is_some() { a } else { b };
+                let names = kinds.into_iter().zip(given).filter(|(_, is)| *is);
+                let names: Vec<_> = names.map(|(names, _)| there(names)).collect();
                 let why = format!("there is also {}: give one of them", names[1..].join(" and "));
                 reader.problem(named(names[0]), why);
                 return None;

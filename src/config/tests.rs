@@ -805,6 +805,15 @@ fn what_is_wrong_with_the_environment_is_named_by_its_variable() {
              AICORE_CERT_URL: not an absolute URL: write it from https:// on",
         ),
         (
+            [&PARTS[..], &[("AICORE_KEY_STR", "y")]].concat(),
+            "AICORE_CLIENT_SECRET: there is also AICORE_KEY_STR: give one of them",
+        ),
+        (
+            vec![PARTS[0], PARTS[3], ("AICORE_CERT_URL", "https://t"), ("AICORE_KEY_STR", "y")],
+            "AICORE_CERT_STR: missing: write the PEM text in SAP's service key\n\
+             AICORE_KEY_STR: not a PEM text: write it as in SAP's service key, from -----BEGIN to -----END",
+        ),
+        (
             vec![("AICORE_CONFIG", "/none/c.json")],
             "AICORE_CONFIG: /none/c.json cannot be read (No such file or directory (os error 2))",
         ),
