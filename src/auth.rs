@@ -36,6 +36,11 @@ impl Auth {
         Auth { digests, failures: Mutex::default() }
     }
 
+    /// Whether it was made of these.
+    pub fn is_of(&self, digests: &[[u8; 32]]) -> bool {
+        self.digests == digests
+    }
+
     /// Whether any of the headers that carry keys holds one of ours. `header` looks a header up by its lower-case name.
     pub fn admits<'a>(&self, header: impl Fn(&str) -> Option<&'a str>) -> bool {
         if self.digests.is_empty() {

@@ -175,16 +175,17 @@ impl Keeper {
     fn discover(&mut self) {
         let Some(live) = self.live.upgrade() else { return };
         let relay = live.relay();
+        let before = self.findings.clone();
         ask(&relay, relay.subaccounts(), &self.config, &mut self.findings);
-        match relay.next(&self.config, &self.findings) {
-            Ok(next) => {
-                self.replace(&live, next);
-                self.warn_of_retirements(&live.relay());
-            }
-            Err(faults) => {
-                log::error!("what was discovered cannot be served: {}", faults.join("; "))
+        if self.findings != before {
+            match relay.next(&self.config, &self.findings) {
+                Ok(next) => self.replace(&live, next),
+                Err(faults) => {
+                    log::error!("what was discovered cannot be served: {}", faults.join("; "));
+                }
             }
         }
+        self.warn_of_retirements(&live.relay());
     }
 
     /// Reads the configuration again; a bad one changes nothing.

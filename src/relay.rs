@@ -97,7 +97,7 @@ pub struct Relay {
     vault: Arc<Vault>,
     stored: Arc<Stored>,
     adds_cache_points: bool,
-    auth: Auth,
+    auth: Arc<Auth>,
     subaccounts: Vec<Arc<Subaccount>>,
     known: Arc<Known>,
     affinity: Arc<Affinity>,
@@ -178,7 +178,11 @@ impl Relay {
         Ok(Relay {
             models: Models::new(config, &sources, &known)?,
             catalogue: Catalogue::union(catalogues),
-            auth: Auth::new(config.client_keys.clone()),
+            auth: match before.filter(|before| before.auth.is_of(&config.client_keys)) {
+                // Who guesses is not forgotten.
+                Some(before) => before.auth.clone(),
+                None => Arc::new(Auth::new(config.client_keys.clone())),
+            },
             subaccounts,
             known,
             affinity: before.map(|before| before.affinity.clone()).unwrap_or_default(),
