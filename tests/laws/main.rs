@@ -7,6 +7,7 @@
 
 mod corpus;
 mod messages;
+mod pools;
 mod replies;
 mod requests;
 mod responses;
@@ -570,6 +571,10 @@ fn a_configuration_with_any_value_anywhere_is_read_or_refused() {
         "limits",
         "log",
         "subAccounts",
+        "discover",
+        "balance",
+        "orchestration",
+        "weight",
         "other",
     ]);
     let inputs = (keys, value_text(), string_text());
