@@ -207,7 +207,10 @@ impl Keeper {
             Ok(next) => next,
             Err(faults) => return refused(&faults.join("; ")),
         };
-        self.read_stamps = stamps(&config.files);
+        // What was written since it was read is read again.
+        if config.files != self.config.files {
+            self.read_stamps = stamps(&config.files);
+        }
         self.seen_stamps.clone_from(&self.read_stamps);
         for fixed in fixed(&self.config, &config) {
             log::warn!("{fixed} was changed, which takes effect with the next start");

@@ -521,7 +521,10 @@ fn a_deployment_that_is_gone_is_looked_for_at_once() {
 fn orchestration_serves_what_has_no_deployment_of_its_own() {
     const OPUS: &str = "anthropic--claude-4.6-opus";
     for (use_of_it, expected) in [("fallback", 200), ("off", 404)] {
-        let pool = discovering(2, |json| json["orchestration"] = json!(use_of_it));
+        let pool = discovering(2, |json| {
+            json["orchestration"] = json!(use_of_it);
+            json["aliases"] = json!({GEMINI: MODEL});
+        });
         pool.demos.iter().for_each(Demo::undeploy_all);
         pool.demos[0].deploy("d1", MODEL);
         pool.demos[1].deploy("d2", "");
@@ -532,6 +535,9 @@ fn orchestration_serves_what_has_no_deployment_of_its_own() {
         let before = pool.counts();
         (0..4).for_each(|_| assert_eq!(pool.chat(&hi(MODEL)).status, 200));
         assert_eq!(pool.since(&before), [4, 0], "its own deployment comes first");
+        let before = pool.counts();
+        assert_eq!(pool.chat(&hi(GEMINI)).status, 200);
+        assert_eq!(pool.since(&before), [1, 0], "and what somebody wrote");
         if use_of_it == "fallback" {
             assert!(models(&pool).contains(&OPUS.to_owned()));
             let body = json!({"model": "text-embedding-3-small", "input": "hi"}).to_string();

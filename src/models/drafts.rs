@@ -20,7 +20,7 @@ pub(super) fn drafts<'a>(
         of_findings(config, source, &mut drafts);
     }
     if config.orchestrates {
-        by_orchestration(sources, &mut drafts);
+        by_orchestration(config, sources, &mut drafts);
     }
     drafts
 }
@@ -133,8 +133,9 @@ fn of_findings<'a>(config: &Config, source: &Source<'a>, drafts: &mut Vec<Draft<
     }
 }
 
-/// What has no deployment of its own, by orchestration, which serves what the catalogue says.
-fn by_orchestration<'a>(sources: &[Source<'a>], drafts: &mut Vec<Draft<'a>>) {
+/// What has no deployment of its own, by orchestration, which serves what the catalogue says. An alias that somebody wrote
+/// for such a name comes first.
+fn by_orchestration<'a>(config: &Config, sources: &[Source<'a>], drafts: &mut Vec<Draft<'a>>) {
     let own = drafts.len();
     let family = families::by_name("orchestration");
     for source in sources.iter().filter(|source| source.config.discovers) {
@@ -142,7 +143,8 @@ fn by_orchestration<'a>(sources: &[Source<'a>], drafts: &mut Vec<Draft<'a>>) {
         let catalogue = source.findings.catalogue.iter().flat_map(|known| &known.entries);
         for entry in catalogue.filter(|entry| entry.orchestrates) {
             let is_own = |draft: &Draft<'_>| families::is_same(&draft.name, &entry.name);
-            if drafts[..own].iter().any(is_own) {
+            let is_alias = config.aliases.iter().any(|(alias, _)| *alias == entry.name);
+            if is_alias || drafts[..own].iter().any(is_own) {
                 continue;
             }
             for found in found.clone().filter(|found| found.is_orchestration) {
