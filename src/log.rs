@@ -67,31 +67,36 @@ pub struct RequestLine {
     pub error: Option<String>,
 }
 
+/// Why something failed, without what may quote a prompt.
+pub fn cause(error: &Error) -> String {
+    match error {
+        Error::Upstream { status, code, param, .. } => {
+            let mut text = format!("upstream {status}");
+            for part in [code, param].into_iter().flatten() {
+                let _ = write!(text, " {part}");
+            }
+            text
+        }
+        Error::BadRequest { path, .. } | Error::Refused { path, .. } => {
+            format!("bad request: {path}")
+        }
+        Error::Unauthorized => "unauthorized".into(),
+        Error::UnknownModel { .. } => "unknown model".into(),
+        Error::NoSuchRoute { .. } => "no such route".into(),
+        Error::ClientGone => "client gone".into(),
+        other => other.to_string(),
+    }
+}
+
 impl RequestLine {
     /// Whether a line would be written at all.
     pub fn is_wanted() -> bool {
         log::log_enabled!(target: REQUEST, log::Level::Info)
     }
 
-    /// Notes why the request failed, without what may quote a prompt.
+    /// Notes why the request failed.
     pub fn failed(&mut self, error: &Error) {
-        self.error = Some(match error {
-            Error::Upstream { status, code, param, .. } => {
-                let mut text = format!("upstream {status}");
-                for part in [code, param].into_iter().flatten() {
-                    let _ = write!(text, " {part}");
-                }
-                text
-            }
-            Error::BadRequest { path, .. } | Error::Refused { path, .. } => {
-                format!("bad request: {path}")
-            }
-            Error::Unauthorized => "unauthorized".into(),
-            Error::UnknownModel { .. } => "unknown model".into(),
-            Error::NoSuchRoute { .. } => "no such route".into(),
-            Error::ClientGone => "client gone".into(),
-            other => other.to_string(),
-        });
+        self.error = Some(cause(error));
     }
 
     pub fn write(&self) {

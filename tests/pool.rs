@@ -180,6 +180,17 @@ fn a_subaccount_without_an_access_token_is_passed_over() {
     assert_eq!(pool.counts(), [0, 6]);
 }
 
+/// Also where it is not AI Core that says so.
+#[test]
+fn where_nobody_is_there_the_client_is_told_when_to_come_back() {
+    let mut pool = Pool::start(2);
+    pool.demos.clear();
+    for body in [hi(MODEL), stream(MODEL)] {
+        let reply = pool.chat(&body);
+        assert_eq!((reply.status, reply.header("retry-after")), (502, "1"), "{}", reply.text());
+    }
+}
+
 /// Where all fail, the client hears the last failure, and when to come back.
 #[test]
 fn where_all_fail_the_soonest_to_recover_is_told() {

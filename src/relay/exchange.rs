@@ -35,6 +35,8 @@ pub(super) struct Exchange {
     pub(super) has_content: Cell<bool>,
     /// The client has heard of the failure within its stream, which is over.
     has_told_failure: Cell<bool>,
+    /// In how many seconds it is worth asking again, where that is known better than by the failure.
+    retry_after: Cell<Option<u64>>,
 }
 
 impl Exchange {
@@ -65,6 +67,7 @@ impl Exchange {
             has_head: Cell::new(false),
             has_content: Cell::new(false),
             has_told_failure: Cell::new(false),
+            retry_after: Cell::new(None),
         }
     }
 
@@ -86,6 +89,12 @@ impl Exchange {
         let mut line = self.line.borrow_mut();
         line.tries += 1;
         line.deployment = deployment.place();
+    }
+
+    /// Should it fail, the client is told so.
+    pub(super) fn come_back_in(&self, wait: Duration) {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        self.retry_after.set(Some(seconds.max(1)));
     }
 
     /// As the client's API names them.
@@ -249,7 +258,9 @@ impl Exchange {
         }
         let body = self.dialect.error_body(error, &id);
         let mut headers: Headers = vec![("content-type", "application/json".into())];
-        headers.extend(error.retry_after().map(|v| ("retry-after", v.to_owned().into())));
+        let known = self.retry_after.get().map(|seconds| seconds.to_string());
+        let wait = known.or_else(|| error.retry_after().map(str::to_owned));
+        headers.extend(wait.map(|wait| ("retry-after", wait.into())));
         headers.extend(error.allow().map(|v| ("allow", v.into())));
         if *error == Error::NoWebSocket {
             headers.push(("upgrade", "HTTP/1.1".into()));

@@ -9,6 +9,7 @@ use crate::affinity::Key;
 use crate::dialect::openai_responses::{kept, marks};
 use crate::envelope::Envelope;
 use crate::error::Error;
+use crate::log::cause;
 use crate::models::{Deployment, Model};
 
 impl Relay {
@@ -18,7 +19,7 @@ impl Relay {
         model: &Model,
         call: &Call<'_>,
     ) -> Result<(), Error> {
-        let order = self.order(model, call)?;
+        let order = self.order(exchange, model, call)?;
         let mut failure = Error::UnknownModel { name: call.model.clone(), known: vec![] };
         for deployment in order.into_iter().take(self.limits.tries as usize) {
             let began = Instant::now();
@@ -40,12 +41,21 @@ impl Relay {
                 result => return result,
             }
         }
-        Err(exhausted(failure, model))
+        // Where there are others, the client is told when the first of them is worth asking again.
+        if model.lanes.len() > 1 && matches!(failure.status(), 408 | 429 | 500..) {
+            exchange.come_back_in(model.lanes.rest(Instant::now()).unwrap_or_default());
+        }
+        Err(failure)
     }
 
     /// The model's deployments, as they are to be tried. Whose ids are in the request comes first, else where its
     /// conversation is; these take no turn, so that all others are spread evenly.
-    fn order<'a>(&self, model: &'a Model, call: &Call<'_>) -> Result<Vec<&'a Deployment>, Error> {
+    fn order<'a>(
+        &self,
+        exchange: &Exchange,
+        model: &'a Model,
+        call: &Call<'_>,
+    ) -> Result<Vec<&'a Deployment>, Error> {
         let now = Instant::now();
         let place = |mark: &[u8]| model.deployments.iter().position(|d| d.mark.as_bytes() == mark);
         let owner = call.owner.as_ref();
@@ -59,7 +69,8 @@ impl Relay {
         };
         let order = model.lanes.order(preferred, now);
         if let (true, Some((wait, error))) = (order.is_empty(), model.lanes.soonest(now)) {
-            return Err(with_wait(error, wait));
+            exchange.come_back_in(wait);
+            return Err(error);
         }
         Ok(order.into_iter().filter_map(|place| model.deployments.get(place)).collect())
     }
@@ -111,8 +122,8 @@ impl Relay {
         }
         let rest = health.failed(error, told(error), Instant::now());
         if let Some(rest) = rest.filter(|_| has_others) {
-            let (place, status) = (deployment.place(), error.status());
-            log::warn!("deployment {place} rests for {:.1} s after a {status}", rest.as_secs_f32());
+            let (place, why) = (deployment.place(), cause(error));
+            log::warn!("deployment {place} rests for {:.1} s: {why}", rest.as_secs_f32());
         }
     }
 }
@@ -150,25 +161,4 @@ impl<'a> Outcome<'a> {
 fn told(error: &Error) -> Option<Duration> {
     let seconds = error.retry_after()?.trim().parse::<f64>().ok()?;
     Duration::try_from_secs_f64(seconds).ok().filter(|told| !told.is_zero())
-}
-
-/// The last failure. Where there are others, the client is told when the first of them is worth asking again.
-fn exhausted(failure: Error, model: &Model) -> Error {
-    let is_passing = matches!(failure.status(), 408 | 429 | 500..);
-    if model.lanes.len() < 2 || !is_passing {
-        return failure;
-    }
-    let wait = model.lanes.rest(Instant::now()).unwrap_or_default();
-    with_wait(failure, wait)
-}
-
-fn with_wait(error: Error, wait: Duration) -> Error {
-    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-    match error {
-        Error::Upstream { status, code, message, param, .. } => {
-            let retry_after = Some(seconds.max(1).to_string());
-            Error::Upstream { status, code, message, param, retry_after }
-        }
-        other => other,
-    }
 }
