@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::io::Write;
+use std::time::{Duration, SystemTime};
 
 use rustix::process::{Signal, kill_process};
+use sap_ai_core_llm_proxy::catalogue::Day;
 use serde_json::{Value, json};
 
 use super::commands::core;
@@ -28,6 +30,8 @@ fn answers(proxy: &Proxy) -> u16 {
 #[test]
 fn the_environment_alone_is_enough() {
     let core = core();
+    let soon = Day::of(SystemTime::now() + Duration::from_secs(10 * 86_400));
+    core.retire("gpt-4o", &format!("{soon}T00:00:00Z"));
     let key = core.service_key();
     let text = |name: &str| key[name].as_str().unwrap().to_owned();
     let keys = ("PROXY_KEYS", KEY.to_owned());
@@ -48,6 +52,8 @@ fn the_environment_alone_is_enough() {
         let proxy = Proxy::start(Setup { args, environment, ..Setup::default() });
         assert!(proxy.out().contains("gpt-4o → openai d00000000000001a"), "{}", proxy.out());
         assert!(proxy.log().contains("the service key is from "), "{}", proxy.log());
+        let warning = format!("model gpt-4o retires on {soon}, in 10 days; SAP suggests ");
+        assert!(proxy.log().contains(&warning), "{}", proxy.log());
         assert!(models(&proxy).contains(&"anthropic--claude-4.8-opus".to_owned()));
         assert_eq!(answers(&proxy), 200);
     }
@@ -67,6 +73,7 @@ fn a_changed_configuration_takes_effect_while_it_runs() {
     let args = vec!["--log-level", "info"];
     let proxy = Proxy::start(Setup { config: Some(with("gpt-4o")), args, ..Setup::default() });
     let file = proxy.folder().path().join("config.json");
+    assert!(!proxy.log().contains("deployment_models"), "{}", proxy.log());
     assert_eq!((models(&proxy), answers(&proxy)), (vec!["gpt-4o".to_owned()], 200));
     // A changed file is found by itself, at the latest with the signal.
     fs::write(&file, with("gpt-5").to_string()).unwrap();
@@ -82,4 +89,10 @@ fn a_changed_configuration_takes_effect_while_it_runs() {
     let fixed = "port was changed, which takes effect with the next start";
     assert!(proxy.log().contains(fixed), "{}", proxy.log());
     assert_eq!(answers(&proxy), 200);
+    // What is not deployed as it is written is told, then as at the start.
+    let mut gone = with("gpt-4o");
+    gone["deployment_models"]["o3"] = core.deployment_url("dgone").into();
+    fs::write(&file, gone.to_string()).unwrap();
+    let warning = "deployment_models[\"o3\"]: there is no deployment of this id";
+    until(PATIENCE, "it is told", || proxy.log().contains(warning));
 }
