@@ -257,14 +257,16 @@ impl Health {
         }
     }
 
-    /// It is asked: where it had failed, the others wait for what comes of it.
-    pub fn begin(&self, now: Instant) {
-        if self.has_failed.load(Ordering::Relaxed) {
+    /// It is asked: where it had failed, the others wait for what comes of it. Whether it had.
+    pub fn begin(&self, now: Instant) -> bool {
+        let has_failed = self.has_failed.load(Ordering::Relaxed);
+        if has_failed {
             let mut state = self.state();
             if state.until.is_some_and(|until| now >= until) {
                 state.tried_at = Some(now);
             }
         }
+        has_failed
     }
 
     /// It failed: how long it rests. `None`: it rests already, for what failed at the same time.

@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Instant;
 
 use crate::aicore::{HeaderText, Url};
 use crate::auth;
@@ -113,6 +114,24 @@ pub struct Memory {
     pub is_other: AtomicBool,
     /// What the AI API told of it.
     told: OnceLock<Deployed>,
+}
+
+/// A deployment that had failed is asked again.
+#[derive(Debug)]
+pub struct Trial {
+    lane: Arc<Lane>,
+    memory: Arc<Memory>,
+    place: String,
+    began: Instant,
+}
+
+impl Trial {
+    /// It answers: both have to be well for that.
+    pub fn succeeded(&self) {
+        if self.lane.health.succeeded(self.began) | self.memory.health.succeeded(self.began) {
+            log::info!("deployment {} serves again", self.place);
+        }
+    }
 }
 
 impl Models {
@@ -224,6 +243,15 @@ impl Model {
 impl Deployment {
     pub fn group(&self) -> Option<&HeaderText> {
         self.subaccount.groups.get(self.group)
+    }
+
+    /// It is asked: where it or its lane had failed, the others wait for what comes of it.
+    pub fn trial(&self, began: Instant) -> Option<Trial> {
+        let is_one = self.lane.health.begin(began) | self.memory.health.begin(began);
+        is_one.then(|| {
+            let (lane, memory) = (self.lane.clone(), self.memory.clone());
+            Trial { lane, memory, place: self.place(), began }
+        })
     }
 
     /// For the log, where there are several subaccounts.

@@ -308,6 +308,32 @@ fn one_request_at_a_time_finds_out_whether_it_serves_again() {
     assert_eq!(pool.since(&before)[0], 1);
 }
 
+/// A stream may take minutes: that it has begun is enough.
+#[test]
+fn one_that_begins_to_answer_serves_again() {
+    let pool = Pool::start(2);
+    pool.demos[0].push(Fault::status(429).with_header("retry-after", "1"));
+    while pool.counts()[0] == 0 {
+        assert_eq!(pool.chat(&hi(MODEL)).status, 200);
+    }
+    std::thread::sleep(Duration::from_millis(1100));
+    let slow = Fault { pause_ms: Some(500), frames: Some(30), ..Fault::default() };
+    pool.demos[0].push(slow);
+    let mut clients = vec![];
+    while pool.counts()[0] == 1 {
+        let mut client = pool.client();
+        client.begin_chat(&stream(MODEL));
+        assert_eq!(client.head().status, 200);
+        assert!(client.chunk().is_some_and(|chunk| !chunk.is_empty()));
+        clients.push(client);
+    }
+    let before = pool.counts();
+    for _ in 0..6 {
+        assert_eq!(pool.chat(&hi(MODEL)).status, 200);
+    }
+    assert_eq!(pool.since(&before), [3, 3]);
+}
+
 // ── where conversations stay ─────────────────────────────────────────────────────────────────────
 
 /// Who answered each of the requests that came since.

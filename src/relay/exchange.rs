@@ -11,7 +11,7 @@ use crate::aicore::{Response, Watch};
 use crate::dialect::{Dialect, Passed, Passing};
 use crate::error::Error;
 use crate::log::RequestLine;
-use crate::models::Deployment;
+use crate::models::{Deployment, Trial};
 use crate::routes::dialect_of;
 use crate::{encoding, local, sse};
 
@@ -37,6 +37,8 @@ pub(super) struct Exchange {
     has_told_failure: Cell<bool>,
     /// In how many seconds it is worth asking again, where that is known better than by the failure.
     retry_after: Cell<Option<u64>>,
+    /// Of the deployment that is asked, where it had failed before.
+    trial: Cell<Option<Trial>>,
 }
 
 impl Exchange {
@@ -68,6 +70,7 @@ impl Exchange {
             has_content: Cell::new(false),
             has_told_failure: Cell::new(false),
             retry_after: Cell::new(None),
+            trial: Cell::new(None),
         }
     }
 
@@ -85,7 +88,8 @@ impl Exchange {
         self.keep_alive.set(Some(Duration::from_millis(relay.limits.keep_alive_ms)));
     }
 
-    pub(super) fn next_try(&self, deployment: &Deployment) {
+    pub(super) fn next_try(&self, deployment: &Deployment, began: Instant) {
+        self.trial.replace(deployment.trial(began));
         let mut line = self.line.borrow_mut();
         line.tries += 1;
         line.deployment = deployment.place();
@@ -232,6 +236,10 @@ impl Exchange {
     fn note_content(&self) {
         if !self.has_content.replace(true) {
             self.note_first_byte();
+            // It may take minutes to its end.
+            if let Some(trial) = self.trial.take() {
+                trial.succeeded();
+            }
         }
     }
 

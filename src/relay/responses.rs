@@ -53,7 +53,7 @@ impl Relay {
             let own = Some(own).filter(|own| !own.is_empty()).ok_or_else(lost)?;
             let (model, deployment) = self.models.marked(mark).ok_or_else(lost)?;
             exchange.line.borrow_mut().model.clone_from(&model.name);
-            exchange.next_try(deployment);
+            exchange.next_try(deployment, Instant::now());
             return self.kept_by_ai_core(exchange, route.action, &model.name, deployment, &own);
         }
         let turn = self.stored.find(id, Instant::now()).ok_or_else(lost)?;

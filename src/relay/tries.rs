@@ -23,9 +23,7 @@ impl Relay {
         let mut failure = Error::UnknownModel { name: call.model.clone(), known: vec![] };
         for deployment in order.into_iter().take(self.limits.tries as usize) {
             let began = Instant::now();
-            deployment.lane.health.begin(began);
-            deployment.memory.health.begin(began);
-            exchange.next_try(deployment);
+            exchange.next_try(deployment, began);
             // Its client may have sent the next turn before this one is over here.
             if let Some(key) = call.conversation {
                 self.affinity.note(key, &deployment.mark, began);
@@ -103,10 +101,8 @@ impl Relay {
         let has_others = model.lanes.len() > 1;
         let (health, other, error): (_, _, &Error) = match outcome {
             Outcome::Served => {
-                // Both have to have been well for that.
-                if lane.succeeded(began) | own.succeeded(began) && has_others {
-                    log::info!("deployment {} serves again", deployment.place());
-                }
+                lane.succeeded(began);
+                own.succeeded(began);
                 return;
             }
             Outcome::Unknown => {
