@@ -11,6 +11,7 @@ use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::log::cause;
 use crate::models::{Deployment, Model};
+use crate::routes::Action;
 
 impl Relay {
     pub(super) fn try_deployments(
@@ -75,7 +76,8 @@ impl Relay {
 
     /// What the conversation of a request is known by, where that makes a difference.
     pub(super) fn conversation(&self, wanted: &Wanted<'_>, body: &Envelope) -> Option<Key> {
-        if wanted.model.lanes.len() < 2 {
+        let is_chat = !matches!(wanted.action, Action::Embeddings | Action::Rerank);
+        if !is_chat || wanted.model.lanes.len() < 2 {
             return None;
         }
         let model = wanted.model.name.as_str();
