@@ -258,8 +258,9 @@ fn google() -> (SocketAddr, Receiver<String>) {
             let head = format!(
                 "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
             );
-            socket.get_mut().write_all(format!("{head}{body}").as_bytes()).unwrap();
+            // Told before it is answered: who reads what was told has the answer already.
             tell.send(path).unwrap();
+            socket.get_mut().write_all(format!("{head}{body}").as_bytes()).unwrap();
         }
     });
     (address, told)
